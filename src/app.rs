@@ -1,0 +1,265 @@
+//! Builds a server out of its rooms, runs it, and shuts it down.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Warm};
+use crate::cutout::intake::{Parts, UploadLimits};
+use crate::cutout::{Blobs, Inference, Intake, Jobs, Links, MemoryJobs, Pace, Results, Workers, image, spawn_workers};
+use crate::http::{self, Admission, App, AppState, Keys};
+use crate::model::{Loader, Source, U2NetLoader, u2net};
+use crate::protocol::{Code, Limits, Problem};
+use crate::session::token::Secret;
+use crate::session::{Logs, MemoryLogs, MemorySessions};
+use crate::warmup::{Cause, History, Known, LocalPool, Phase, Pool, Settings};
+use crate::telemetry;
+
+/// Running jobs may finish within this time of a shutdown; what runs then is ended.
+const JOBS_FINISH: Duration = Duration::from_secs(5);
+/// After the jobs, channels say their last words and connections end within this time.
+const CONNECTIONS_END: Duration = Duration::from_millis(1500);
+
+/// Folders of photos and cutouts begin like this.
+const SPOOL: &str = "warmcut-spool-";
+
+/// The weights that are compiled in.
+const U2NETP_WEIGHTS: &[u8] = include_bytes!("../models/u2netp.safetensors");
+const KNOWN_PHOTO: &[u8] = include_bytes!("../models/known/photo.jpg");
+const KNOWN_ANSWER: &[u8] = include_bytes!("../models/known/u2netp.png");
+
+/// A server that listens.
+pub struct Server {
+    /// Where.
+    pub address: SocketAddr,
+    app: AppState,
+    listener: TcpListener,
+    max_connections: usize,
+    /// Holds uploads and results on disk; deleted with the server.
+    _spool: tempfile::TempDir,
+}
+
+/// The embedded model, or its weights from a folder.
+pub fn default_loader(model_dir: Option<&PathBuf>) -> U2NetLoader {
+    let source = match model_dir {
+        Some(folder) => Source::File(folder.join("u2netp.safetensors")),
+        None => Source::Embedded(U2NETP_WEIGHTS),
+    };
+    U2NetLoader::new(u2net::U2NETP, source)
+}
+
+/// The known photo and its known answer.
+pub fn known() -> anyhow::Result<Known> {
+    let limits = image::Limits { max_pixels: 1 << 20 };
+    let photo = image::decode(KNOWN_PHOTO, &limits)?;
+    let answer = image::decode(KNOWN_ANSWER, &limits)?;
+    let rgb = image::network_input(&photo, u2net::U2NETP.size as u32)?;
+    // Grey, so one channel says it all.
+    let cells = answer.rgb.iter().copied().step_by(3).collect();
+    Ok(Known { rgb, answer: cells, side: answer.width as usize })
+}
+
+impl Server {
+    /// Listens and begins to warm. `process_started` is the kernel's start of the process.
+    pub async fn start(config: &Config, process_started: Instant) -> anyhow::Result<Self> {
+        let loader = Arc::new(default_loader(config.model_dir.as_ref()));
+        Self::start_with(config, process_started, loader, known()?).await
+    }
+
+    /// The same with another model.
+    pub async fn start_with(
+        config: &Config,
+        process_started: Instant,
+        loader: Arc<dyn Loader>,
+        known: Known,
+    ) -> anyhow::Result<Self> {
+        let keys = config.keys.as_deref().map(Keys::read).transpose()?;
+        let metrics = telemetry::metrics()?;
+        let listener = TcpListener::bind(config.address()).await?;
+        let (address, listening) = (listener.local_addr()?, Instant::now());
+        warn_of_open_door(&address, keys.is_some());
+
+        let spool = spool(config)?;
+        let (tracker, draining, closing) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let logs: Arc<dyn Logs> = Arc::new(MemoryLogs::default());
+        let secret = Secret::random();
+        let sessions = MemorySessions::new(Arc::clone(&logs), secret.clone(), config.session_ttl, config.max_sessions);
+
+        let settings = Settings {
+            stage_timeout: config.warmup_timeout,
+            cooldown: config.warmup_cooldown,
+            slow: config.slow_start,
+            deploy: config.deploy(),
+            process_started,
+            listening,
+        };
+        let models = vec![loader.name().to_owned()];
+        let history = Arc::new(History::open(config.state_dir.as_deref()));
+        let tasks = (tracker.clone(), draining.clone());
+        let pool = LocalPool::new(loader, Arc::new(known), Arc::clone(&logs), history, settings, tasks);
+
+        let image_limits = image::Limits { max_pixels: config.max_pixels };
+        let results_blobs = Arc::new(Blobs::new(&folder(&spool, "cutouts")?, config.cache_memory, config.cache_bytes)?);
+        let results = Arc::new(Results::new(results_blobs, config.keep, config.cache_bytes));
+        let links = Links::new(secret.clone());
+        let pace = Arc::new(Pace::new(config.workers));
+        let jobs: Arc<dyn Jobs> = Arc::new(MemoryJobs::new(config.queue, Arc::clone(&logs), Arc::clone(&pace)));
+        let uploads = Arc::new(Blobs::new(&folder(&spool, "uploads")?, config.upload_memory, config.upload_disk)?);
+        let intake = Intake::new(Parts {
+            logs: Arc::clone(&logs),
+            jobs: Arc::clone(&jobs),
+            pool: Arc::new(Arc::clone(&pool)),
+            blobs: uploads,
+            results: Arc::clone(&results),
+            links: links.clone(),
+            limits: UploadLimits { max_bytes: config.max_upload_bytes, image: image_limits },
+            models,
+        });
+        let workers = Workers {
+            jobs: Arc::clone(&jobs),
+            pool: Arc::clone(&pool),
+            inference: Inference::spawn()?,
+            results: Arc::clone(&results),
+            links,
+            pace,
+            limits: image_limits,
+            pixel_bytes: config.pixel_memory,
+            job_timeout: config.job_timeout,
+            count: config.workers.max(1),
+        };
+        spawn_workers(workers, &tracker, &draining);
+        tokio::spawn(Arc::clone(&sessions).evict());
+        tokio::spawn(Arc::clone(&intake).sweep());
+        if let Some(after) = config.unload_after.filter(|after| !after.is_zero()) {
+            tokio::spawn(unload_when_idle(Arc::clone(&pool), Arc::clone(&jobs), Arc::clone(&intake), after));
+        }
+        if config.warm == Warm::Start {
+            pool.ensure_warm(Cause::explicit("start")).await?;
+        }
+
+        let app = Arc::new(App {
+            logs,
+            sessions,
+            pool: Arc::new(pool),
+            intake,
+            jobs,
+            results,
+            secret,
+            admission: Admission::new(keys, config.public_url.as_deref()),
+            operator_token: config.operator_token.clone(),
+            limits: Limits {
+                max_upload_bytes: config.max_upload_bytes,
+                max_pixels: config.max_pixels,
+                accepts: ["image/jpeg", "image/png", "image/webp"].map(str::to_owned).to_vec(),
+            },
+            ping_every: config.ping_every,
+            metrics,
+            static_dir: config.static_dir.clone(),
+            tracker,
+            draining,
+            closing,
+        });
+        Ok(Self { address, app, listener, max_connections: config.max_connections, _spool: spool })
+    }
+
+    /// Serves until `shutdown`, then drains: readiness off, `drain` to every channel, running jobs finish
+    /// or are ended, channels close.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { app, listener, max_connections, _spool: spool, .. } = self;
+        let router = http::router(Arc::clone(&app));
+        let serving = tokio::spawn(http::serve::serve(listener, router, max_connections, app.closing.clone()));
+        shutdown.await;
+        tracing::info!("shutting down");
+        app.draining.cancel();
+        if tokio::time::timeout(JOBS_FINISH, jobs_finished(&app)).await.is_err() {
+            let message = "the server is going away before the cutout was done; send the photo again";
+            app.jobs.fail_all(Problem::new(Code::Draining, message)).await;
+        }
+        app.closing.cancel();
+        app.tracker.close();
+        let ended = async {
+            // A connection task that panicked is no reason to wait.
+            let _ = serving.await;
+            app.tracker.wait().await;
+        };
+        if tokio::time::timeout(CONNECTIONS_END, ended).await.is_err() {
+            tracing::warn!(tasks = app.tracker.len(), "some connections did not end in time");
+        }
+        drop(spool);
+    }
+}
+
+async fn jobs_finished(app: &AppState) {
+    /// Often enough that a finished server doesn't linger; the queue's own signal has one listener.
+    const LOOK: Duration = Duration::from_millis(20);
+    loop {
+        let depth = app.jobs.depth();
+        if depth.waiting + depth.running == 0 {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn warn_of_open_door(address: &SocketAddr, has_keys: bool) {
+    if !address.ip().is_loopback() && !has_keys {
+        tracing::warn!(%address, "listening beyond this machine without keys: any program may use this server; see --keys");
+    }
+}
+
+/// Photos and cutouts that don't fit in memory. What an earlier process left behind goes.
+fn spool(config: &Config) -> anyhow::Result<tempfile::TempDir> {
+    let builder = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(SPOOL);
+        builder
+    };
+    let Some(state_dir) = &config.state_dir else { return Ok(builder().tempdir()?) };
+    std::fs::create_dir_all(state_dir)?;
+    for entry in std::fs::read_dir(state_dir)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(SPOOL) {
+            // Whatever can't be removed is only in the way.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(builder().tempdir_in(state_dir)?)
+}
+
+fn folder(spool: &tempfile::TempDir, name: &str) -> std::io::Result<PathBuf> {
+    let folder = spool.path().join(name);
+    std::fs::create_dir(&folder)?;
+    Ok(folder)
+}
+
+async fn unload_when_idle(pool: Arc<LocalPool>, jobs: Arc<dyn Jobs>, intake: Arc<Intake>, after: Duration) {
+    let mut idle_since = Instant::now();
+    let state = pool.follow();
+    // A twentieth of the time is as exact as anybody needs.
+    let mut every = tokio::time::interval((after / 20).max(Duration::from_millis(50)));
+    loop {
+        every.tick().await;
+        let depth = jobs.depth();
+        let ready = state.borrow().phase == Phase::Ready;
+        if !ready || depth.waiting + depth.running + intake.count() > 0 {
+            idle_since = Instant::now();
+        } else if idle_since.elapsed() >= after {
+            // A run that began just now is a reason to stay.
+            let _ = pool.unload("idle").await;
+        }
+    }
+}
+
+/// Chooses how many threads the network has; the first call counts.
+pub fn set_threads(threads: Option<usize>) {
+    let Some(threads) = threads else { return };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    if let Err(error) = pool {
+        tracing::warn!(%error, "the number of threads was chosen before");
+    }
+}

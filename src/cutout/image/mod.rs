@@ -1,0 +1,38 @@
+//! The image room: from a photo's bytes to pixels, and from a mask to a cutout's bytes.
+//!
+//! Four steps, each a pure function that a worker thread calls in turn:
+//!
+//! ```text
+//! bytes ── probe ──▶ Probe            cheap, before anything is promised to the browser
+//! bytes ── decode ─▶ Photo            upright, sRGB, 8 bit
+//! Photo ── network_input ─▶ RGB8      what the model sees
+//! map ──── mask_to_alpha ─▶ alpha     what the model said, at the photo's size
+//! Photo + alpha ── compose ─▶ Composed ── encode ─▶ Encoded
+//! ```
+//!
+//! Photos come from strangers. Whatever they hold, a call gives a picture or an [`ImageError`]:
+//! nothing is allocated before the header's size was held against [`Limits`], and a file that
+//! ends early is an error, not a half-grey picture.
+//!
+//! The room knows nothing of queues, sessions, models or HTTP, and keeps no state.
+
+mod colour;
+mod compose;
+mod decode;
+mod encode;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod orient;
+mod probe;
+mod read_jpeg;
+mod read_png;
+mod read_webp;
+mod resize;
+
+pub use compose::{Composed, Pixels, compose};
+pub use decode::{Photo, decode};
+pub use encode::{Encoded, encode};
+pub use error::ImageError;
+pub use probe::{Limits, MAX_SIDE, Probe, SourceFormat, probe};
+pub use resize::{SUBJECT_RANGE, mask_to_alpha, network_input};

@@ -1,0 +1,238 @@
+//! JPEG: the header walk, the check that the file is whole, and the decoder's settings.
+//!
+//! The walk is ours because the decoder cannot answer two questions: how large the picture is
+//! before it allocates anything, and whether the end of the file is there at all.
+
+use zune_jpeg::{
+    JpegDecoder,
+    errors::DecodeErrors,
+    zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
+};
+
+use super::{
+    colour::Samples,
+    decode::Stored,
+    error::ImageError,
+    probe::{Probe, SourceFormat},
+};
+
+const SOI: u8 = 0xD8;
+const EOI: u8 = 0xD9;
+const SOS: u8 = 0xDA;
+
+/// Scans in a progressive file at most. Encoders write about ten; each costs a pass over the
+/// picture, so a small file of empty scans would keep a core busy for minutes.
+const MAX_SCANS: usize = 64;
+
+/// What the segments before the first scan say.
+pub(super) struct Header {
+    pub(super) probe: Probe,
+    /// Bytes between segments that belong to none. Harmless, cameras write them, but the
+    /// decoder's strict mode refuses them.
+    padded: bool,
+    /// Where the walk for the end of the file goes on.
+    frame_end: usize,
+}
+
+/// The next marker at or after `at`: its code, where its payload begins, and whether anything
+/// had to be skipped to find it.
+fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize, bool)> {
+    let start = at + bytes.get(at..)?.iter().position(|b| *b == 0xFF)?;
+    let code = start + bytes[start..].iter().position(|b| *b != 0xFF)?;
+    Some((bytes[code], code + 1, start != at))
+}
+
+/// A segment's payload and where the segment ends, when all of it is there.
+fn segment(bytes: &[u8], at: usize) -> Option<Result<(&[u8], usize), ImageError>> {
+    let length = bytes.get(at..at + 2)?;
+    let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+    if length < 2 {
+        let reason = format!("a segment of length {length}");
+        return Some(Err(ImageError::corrupt(SourceFormat::Jpeg, reason)));
+    }
+    let end = at + length;
+    Some(Ok((bytes.get(at + 2..end)?, end)))
+}
+
+/// Reads up to the frame header.
+pub(super) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
+    let incomplete =
+        || ImageError::HeaderIncomplete { format: SourceFormat::Jpeg, have: bytes.len() };
+    let corrupt = |reason: &str| ImageError::corrupt(SourceFormat::Jpeg, reason);
+    let mut at = 2;
+    let mut padded = false;
+    loop {
+        let (marker, payload, skipped) = next_marker(bytes, at).ok_or_else(incomplete)?;
+        padded |= skipped;
+        at = match marker {
+            0x00 | 0x01 | 0xD0..=SOI => payload,
+            EOI | SOS => return Err(corrupt("image data before the frame header")),
+            // C4, C8 and CC lie among the frame headers but are none.
+            0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
+                if marker > 0xC2 {
+                    let looks_like = "a lossless or arithmetic-coded JPEG";
+                    return Err(ImageError::Unsupported { looks_like });
+                }
+                let (frame, frame_end) = segment(bytes, payload).ok_or_else(incomplete)??;
+                let &[depth, h1, h0, w1, w0, components, ..] = frame else {
+                    return Err(corrupt("a frame header too short"));
+                };
+                if depth != 8 {
+                    return Err(ImageError::Unsupported { looks_like: "a JPEG of 12 bits" });
+                }
+                let width = u32::from(u16::from_be_bytes([w1, w0]));
+                let height = u32::from(u16::from_be_bytes([h1, h0]));
+                if width == 0 || height == 0 {
+                    return Err(corrupt("a side of no pixels"));
+                }
+                if !matches!(components, 1 | 3 | 4) {
+                    return Err(corrupt("neither one, three nor four colour components"));
+                }
+                let format = SourceFormat::Jpeg;
+                let probe = Probe { format, width, height, animated: false };
+                return Ok(Header { probe, padded, frame_end });
+            }
+            _ => segment(bytes, payload).ok_or_else(incomplete)??.1,
+        };
+    }
+}
+
+/// Whether the end-of-image marker is there, walking scan data from `at`. Thumbnails inside
+/// metadata have such markers too, which is why a search from the back would not do.
+fn is_whole(bytes: &[u8], mut at: usize) -> bool {
+    while let Some((marker, payload, _)) = next_marker(bytes, at) {
+        at = match marker {
+            EOI => return true,
+            // Within scan data: a stuffed FF, or a restart.
+            0x00 | 0x01 | 0xD0..=0xD7 => payload,
+            _ => match segment(bytes, payload) {
+                Some(Ok((_, end))) => end,
+                _ => return false,
+            },
+        };
+    }
+    false
+}
+
+/// Decodes a whole JPEG.
+pub(super) fn read(bytes: &[u8]) -> Result<Stored, ImageError> {
+    let corrupt = |error: DecodeErrors| ImageError::corrupt(SourceFormat::Jpeg, format!("{error:?}"));
+    let Header { probe, padded, frame_end } = header(bytes)?;
+    if !is_whole(bytes, frame_end) {
+        return Err(ImageError::corrupt(SourceFormat::Jpeg, "it ends before its end marker"));
+    }
+    let options = DecoderOptions::default()
+        .set_strict_mode(!padded)
+        .set_max_width(probe.width as usize)
+        .set_max_height(probe.height as usize)
+        .jpeg_set_max_scans(MAX_SCANS);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(corrupt)?;
+    let stored = decoder.input_colorspace().unwrap_or(ColorSpace::YCbCr);
+    // Four components come as they are stored, for the profile's sake; see `colour`.
+    let wanted = match stored {
+        ColorSpace::Luma | ColorSpace::CMYK | ColorSpace::YCCK => stored,
+        _ => ColorSpace::RGB,
+    };
+    decoder.set_options(options.jpeg_set_out_colorspace(wanted));
+    let pixels = decoder.decode().map_err(corrupt)?;
+    let samples = match wanted {
+        ColorSpace::Luma => Samples::Grey(pixels),
+        ColorSpace::CMYK => Samples::AdobeCmyk(pixels),
+        ColorSpace::YCCK => Samples::Ycck(pixels),
+        _ => Samples::Rgb(pixels),
+    };
+    Ok(Stored { samples, icc: decoder.icc_profile(), exif: decoder.exif().cloned(), probe })
+}
+
+#[cfg(test)]
+mod tests {
+    use jpeg_encoder::ColorType;
+
+    use super::{
+        super::{decode, fixtures},
+        *,
+    };
+
+    const SIZE: (u32, u32) = (40, 24);
+
+    fn sample(progressive: bool) -> Vec<u8> {
+        fixtures::jpeg(&fixtures::scene(40, 24), SIZE, ColorType::Rgb, |encoder| {
+            encoder.set_progressive(progressive);
+        })
+    }
+
+    #[test]
+    fn baseline_and_progressive_give_the_picture() {
+        for progressive in [false, true] {
+            let photo = fixtures::photo(&sample(progressive));
+            assert_eq!((photo.width, photo.height), SIZE);
+            assert!(photo.alpha.is_none() && !photo.animated && !photo.profile_converted);
+            assert!(fixtures::distance(&photo.rgb, &fixtures::scene(40, 24)) <= 8);
+        }
+    }
+
+    #[test]
+    fn a_jpeg_that_ends_early_is_damaged() {
+        fixtures::refused_at_every_length(&sample(false));
+        fixtures::refused_at_every_length(&sample(true));
+    }
+
+    #[test]
+    fn bytes_after_the_end_do_no_harm() {
+        let whole = sample(false);
+        let trailed = [whole.as_slice(), b"a phone's second picture \xFF\xD8\xFF\xD9"].concat();
+        assert_eq!(fixtures::photo(&trailed), fixtures::photo(&whole));
+    }
+
+    #[test]
+    fn padding_between_segments_does_no_harm() {
+        let whole = sample(false);
+        let padded = [&whole[..2], &[0; 9], &whole[2..]].concat();
+        assert_eq!(fixtures::photo(&padded), fixtures::photo(&whole));
+        fixtures::refused_at_every_length(&padded);
+    }
+
+    #[test]
+    fn a_gap_in_the_scan_is_damage_not_a_grey_half() {
+        let mut file = fixtures::jpeg(&fixtures::scene(300, 300), (300, 300), ColorType::Rgb, |e| {
+            e.set_optimized_huffman_tables(true);
+        });
+        let half = file.len() / 2;
+        file.drain(half..file.len() - 40);
+        let result = decode(&file, &fixtures::LIMITS);
+        assert!(matches!(result, Err(ImageError::Corrupt { .. })), "{result:?}");
+    }
+
+    #[test]
+    fn kinds_that_no_browser_shows_are_unsupported() {
+        for (offset, value) in [(1, 0xC9), (1, 0xC3), (4, 12)] {
+            let mut file = sample(false);
+            let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame");
+            file[frame + offset] = value;
+            let result = decode(&file, &fixtures::LIMITS);
+            assert!(matches!(result, Err(ImageError::Unsupported { .. })), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn grey_becomes_three_equal_channels() {
+        let grey: Vec<u8> = (0..40 * 24).map(|n| (n % 40 * 6) as u8).collect();
+        let photo = fixtures::photo(&fixtures::jpeg(&grey, SIZE, ColorType::Luma, |_| {}));
+        let expected: Vec<u8> = grey.iter().flat_map(|level| [*level; 3]).collect();
+        assert!(fixtures::distance(&photo.rgb, &expected) <= 4);
+    }
+
+    #[test]
+    fn the_profile_in_a_jpeg_is_used() {
+        let icc = moxcms::ColorProfile::new_display_p3().encode().expect("a profile");
+        let flat = [200, 100, 50].repeat(40 * 24);
+        let file = fixtures::jpeg(&flat, SIZE, ColorType::Rgb, |encoder| {
+            encoder.add_icc_profile(&icc).expect("fits");
+        });
+        let photo = fixtures::photo(&file);
+        assert!(photo.profile_converted);
+        // By the two standards' matrices: 214.9, 92.6, 31.0.
+        assert!(fixtures::distance(&photo.rgb[..3], &[215, 93, 31]) <= 3, "{:?}", &photo.rgb[..3]);
+    }
+}

@@ -1,0 +1,538 @@
+//! Uploads on their way in: accepted, received piece by piece, judged early, turned into jobs.
+//!
+//! An upload belongs to its session, not to the connection that carries it. When the connection goes,
+//! what has come stays for a while, and the same upload goes on over another one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::blobs::Piecewise;
+use super::image::{self, ImageError, Limits};
+use super::jobs::{Jobs, NewJob, Place};
+use super::pipeline::image_problem;
+use super::results::name;
+use super::worker::last_events;
+use super::{BlobError, Blobs, Links, Results};
+use crate::clock;
+use crate::protocol::options::Options;
+use crate::protocol::{Code, Event, JobId, Problem, SessionId, Timings, UploadEvent, UploadId, UploadStatus};
+use crate::session::{Logs, Session};
+use crate::warmup::{Cause, Pool};
+
+/// Four progress events a second.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// An open connection that sends nothing for so long has stalled.
+const SILENCE: Duration = Duration::from_secs(30);
+/// What came over a connection that is gone is kept so long for another one.
+const ABANDONED: Duration = Duration::from_secs(120);
+/// A header that isn't whole by then is judged with the whole file.
+const HEAD: usize = 1 << 20;
+/// Photos on their way in one session.
+const UPLOADS_PER_SESSION: usize = 8;
+
+/// A photo that is about to come.
+#[derive(Clone, Debug)]
+pub struct NewUpload {
+    /// The browser's own id.
+    pub id: UploadId,
+    /// Its size, where the client says it.
+    pub bytes: Option<u64>,
+    /// What is wanted.
+    pub options: Options,
+    /// True to go on after what came before; false to begin again.
+    pub resume: bool,
+}
+
+/// What became of a wish to upload.
+pub enum Begun {
+    /// Bytes may come.
+    Receiving(Writer),
+    /// They came before; this is the job.
+    Exists(JobId),
+}
+
+/// What uploads may be.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadLimits {
+    /// The largest photo in bytes.
+    pub max_bytes: u64,
+    /// The largest photo in pixels.
+    pub image: Limits,
+}
+
+type Key = (SessionId, UploadId);
+
+struct Receiving {
+    session: Arc<Session>,
+    /// The bytes and what is known of them; taken by the one who writes.
+    partial: tokio::sync::Mutex<Option<Partial>>,
+    /// Who writes: a later connection takes over from an earlier one.
+    turn: Mutex<Turn>,
+}
+
+struct Turn {
+    writer: u64,
+    attached: bool,
+    last_byte: Instant,
+}
+
+struct Partial {
+    bytes: Piecewise,
+    total: Option<u64>,
+    head: Vec<u8>,
+    judged: bool,
+    digest: Sha256,
+    options: Options,
+    accepted: Instant,
+    told: Instant,
+    place: Place,
+}
+
+/// Uploads on their way in.
+pub struct Intake {
+    receiving: Mutex<HashMap<Key, Arc<Receiving>>>,
+    logs: Arc<dyn Logs>,
+    jobs: Arc<dyn Jobs>,
+    pool: Arc<dyn Pool>,
+    blobs: Arc<Blobs>,
+    results: Arc<Results>,
+    links: Links,
+    limits: UploadLimits,
+    models: Vec<String>,
+}
+
+/// What an intake stands on.
+pub struct Parts {
+    /// Where uploads are told of.
+    pub logs: Arc<dyn Logs>,
+    /// Where jobs go.
+    pub jobs: Arc<dyn Jobs>,
+    /// Who is woken by an upload.
+    pub pool: Arc<dyn Pool>,
+    /// Where the bytes go.
+    pub blobs: Arc<Blobs>,
+    /// What was cut out before.
+    pub results: Arc<Results>,
+    /// How that is found.
+    pub links: Links,
+    /// What uploads may be.
+    pub limits: UploadLimits,
+    /// The models that may be asked for, the default first.
+    pub models: Vec<String>,
+}
+
+impl Intake {
+    /// Nothing on its way.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { logs, jobs, pool, blobs, results, links, limits, models } = parts;
+        Arc::new(Self { receiving: Mutex::default(), logs, jobs, pool, blobs, results, links, limits, models })
+    }
+
+    /// What uploads may be.
+    pub fn limits(&self) -> UploadLimits {
+        self.limits
+    }
+
+    /// The models that may be asked for, the default first.
+    pub fn models(&self) -> &[String] {
+        &self.models
+    }
+
+    /// Photos on their way now.
+    pub fn count(&self) -> usize {
+        self.receiving.lock().len()
+    }
+
+    /// Accepts an upload, finds its earlier part, or finds its job. A refusal is told to the session.
+    pub async fn begin(self: &Arc<Self>, session: &Arc<Session>, new: NewUpload) -> Result<Begun, Problem> {
+        let id = new.id.clone();
+        match self.try_begin(session, new).await {
+            Err(problem) => {
+                self.refuse(session, &id, problem.clone(), (0, None)).await;
+                Err(problem.about_upload(&id))
+            }
+            begun => begun,
+        }
+    }
+
+    async fn try_begin(self: &Arc<Self>, session: &Arc<Session>, new: NewUpload) -> Result<Begun, Problem> {
+        if let Some(job) = self.job_of(&session.id, &new.id).await {
+            return Ok(Begun::Exists(job));
+        }
+        let key = (session.id.clone(), new.id.clone());
+        let existing = self.receiving.lock().get(&key).cloned();
+        if let (Some(receiving), true) = (existing, new.resume) {
+            if let Some(writer) = self.take_over(key.clone(), receiving, &new).await? {
+                return Ok(Begun::Receiving(writer));
+            }
+        }
+        self.judge_size(new.bytes)?;
+        self.judge_model(&new.options)?;
+        let cause = Cause { trigger: "upload".into(), session: Some(session.id.clone()), explicit: false };
+        self.pool.ensure_warm(cause).await.map_err(|error| error.problem())?;
+        let others = self.receiving.lock().keys().filter(|(whose, _)| *whose == session.id).count();
+        if others >= UPLOADS_PER_SESSION {
+            let message = format!("{others} uploads of this session are on their way, the most it may have; let one finish or cancel it");
+            return Err(Problem::new(Code::UploadInProgress, message));
+        }
+        let place = self.jobs.reserve().map_err(|full| Problem::new(Code::QueueFull, full.to_string()))?;
+        let now = Instant::now();
+        let partial = Partial {
+            bytes: self.blobs.begin(),
+            total: new.bytes,
+            head: Vec::new(),
+            judged: false,
+            digest: Sha256::new(),
+            options: new.options,
+            accepted: now,
+            told: now,
+            place,
+        };
+        let receiving = Arc::new(Receiving {
+            session: Arc::clone(session),
+            partial: tokio::sync::Mutex::new(Some(partial)),
+            turn: Mutex::new(Turn { writer: 0, attached: true, last_byte: now }),
+        });
+        self.receiving.lock().insert(key.clone(), Arc::clone(&receiving));
+        self.tell(&key, UploadStatus::Accepted, None, (0, new.bytes)).await;
+        Ok(Begun::Receiving(Writer { intake: Arc::clone(self), key, receiving, turn: 0, received: 0, total: new.bytes }))
+    }
+
+    /// Goes on where an earlier connection left off; none when what it left is gone or was another photo.
+    async fn take_over(
+        self: &Arc<Self>,
+        key: Key,
+        receiving: Arc<Receiving>,
+        new: &NewUpload,
+    ) -> Result<Option<Writer>, Problem> {
+        let turn = {
+            let mut turn = receiving.turn.lock();
+            turn.writer += 1;
+            turn.attached = true;
+            turn.last_byte = Instant::now();
+            turn.writer
+        };
+        // Waits for a write of the earlier connection; its next one finds that its turn is over.
+        let same = receiving.partial.lock().await.as_ref().map(|partial| (partial.bytes.len(), partial.total));
+        let Some((received, total)) = same.filter(|(_, total)| *total == new.bytes) else {
+            self.receiving.lock().remove(&key);
+            return Ok(None);
+        };
+        self.tell(&key, UploadStatus::Accepted, None, (received, total)).await;
+        Ok(Some(Writer { intake: Arc::clone(self), key, receiving, turn, received, total }))
+    }
+
+    fn judge_size(&self, bytes: Option<u64>) -> Result<(), Problem> {
+        let limit = self.limits.max_bytes;
+        match bytes {
+            Some(0) => Err(image_problem(&ImageError::Empty)),
+            Some(bytes) if bytes > limit => {
+                let message = format!("the photo has {bytes} bytes and the limit is {limit}; send a smaller one");
+                Err(Problem::new(Code::UploadTooLarge, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn judge_model(&self, options: &Options) -> Result<(), Problem> {
+        match &options.model {
+            Some(model) if !self.models.contains(model) => {
+                let known = self.models.join(", ");
+                Err(Problem::new(Code::UnknownModel, format!("there is no model {model:?}; there are: {known}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The job of an upload that was received before.
+    async fn job_of(&self, session: &SessionId, upload: &UploadId) -> Option<JobId> {
+        let (present, _) = self.logs.present(session).await.ok()?;
+        present.iter().find_map(|entry| match &entry.event {
+            Event::Upload(event) if event.upload == *upload => event.job.clone(),
+            _ => None,
+        })
+    }
+
+    /// Stops an upload that is on its way; false when there is none.
+    pub async fn cancel(&self, session: &SessionId, upload: &UploadId) -> bool {
+        let key = (session.clone(), upload.clone());
+        let problem = Problem::new(Code::Canceled, "the upload was canceled");
+        self.reject(&key, problem).await
+    }
+
+    /// Ends uploads that have stalled or were abandoned, for ever.
+    pub async fn sweep(self: Arc<Self>) {
+        let mut every = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            every.tick().await;
+            for (key, problem) in self.stalled(Instant::now()) {
+                self.reject(&key, problem).await;
+            }
+        }
+    }
+
+    fn stalled(&self, now: Instant) -> Vec<(Key, Problem)> {
+        let receiving = self.receiving.lock();
+        let stalled = receiving.iter().filter_map(|(key, receiving)| {
+            let turn = receiving.turn.lock();
+            let patience = if turn.attached { SILENCE } else { ABANDONED };
+            let silent = now.saturating_duration_since(turn.last_byte);
+            let message = format!("the upload stopped: no byte came for {} s; send it again", silent.as_secs());
+            (silent >= patience || receiving.session.ended.is_cancelled())
+                .then(|| (key.clone(), Problem::new(Code::UploadIncomplete, message)))
+        });
+        stalled.collect()
+    }
+
+    /// Ends an upload with a problem; false when it isn't on its way.
+    async fn reject(&self, key: &Key, problem: Problem) -> bool {
+        let Some(receiving) = self.receiving.lock().remove(key) else { return false };
+        receiving.turn.lock().writer += 1;
+        let partial = receiving.partial.lock().await.take();
+        let counts = partial.as_ref().map_or((0, None), |partial| (partial.bytes.len(), partial.total));
+        self.refuse(&receiving.session, &key.1, problem, counts).await;
+        true
+    }
+
+    async fn refuse(&self, session: &Session, upload: &UploadId, problem: Problem, counts: (u64, Option<u64>)) {
+        metrics::counter!("warmcut_uploads_rejected_total", "code" => problem.code.as_str()).increment(1);
+        let key = (session.id.clone(), upload.clone());
+        self.append(&key.0, Event::Problem(problem.about_upload(upload))).await;
+        self.tell(&key, UploadStatus::Rejected, None, counts).await;
+    }
+
+    async fn tell(&self, key: &Key, status: UploadStatus, job: Option<JobId>, counts: (u64, Option<u64>)) {
+        let (received_bytes, total_bytes) = counts;
+        let event = UploadEvent { upload: key.1.clone(), job, status, received_bytes, total_bytes };
+        self.append(&key.0, Event::Upload(event)).await;
+    }
+
+    async fn append(&self, session: &SessionId, event: Event) {
+        // A session that has expired has no log and nobody who would read it.
+        let _ = self.logs.append(session, clock::now_ms(), event).await;
+    }
+
+    /// A photo is here whole: a job, or at once the cutout that was made of it before.
+    async fn received(&self, key: Key, session: &Session, partial: Partial) -> Result<JobId, Problem> {
+        let Partial { bytes, digest, options, accepted, place, total, .. } = partial;
+        let len = bytes.len();
+        let photo = bytes.finish().await.map_err(|error| blob_problem(&error))?;
+        let id = JobId::of(&key.0, &key.1);
+        let model = options.model.as_ref().unwrap_or(&self.models[0]);
+        let cutout = name(&digest.finalize().into(), &options, model, session.shop.as_deref());
+        let job = NewJob {
+            id: id.clone(),
+            session: key.0.clone(),
+            upload: key.1.clone(),
+            photo,
+            options,
+            cutout,
+            unwanted: session.ended.clone(),
+            shop: session.shop.clone(),
+            accepted,
+            received: Instant::now(),
+        };
+        self.tell(&key, UploadStatus::Received, Some(id.clone()), (len, total)).await;
+        metrics::counter!("warmcut_uploads_received_total").increment(1);
+        match self.results.get(&job.cutout) {
+            Some(known) => {
+                metrics::counter!("warmcut_cache_hits_total").increment(1);
+                let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+                let upload = ms(job.received - job.accepted);
+                let timings = Timings { upload, total: ms(accepted.elapsed()), ..Timings::default() };
+                for event in last_events(&self.links, &job, &known, true, timings) {
+                    self.append(&key.0, event).await;
+                }
+            }
+            None => self.jobs.push(place, job).await,
+        }
+        Ok(id)
+    }
+}
+
+/// What the client is told when its bytes can't be kept.
+fn blob_problem(error: &BlobError) -> Problem {
+    match error {
+        BlobError::Full { .. } => Problem::new(Code::QueueFull, format!("{error}; try again in a few seconds")),
+        BlobError::Store(_) | BlobError::Disk(_) => {
+            tracing::error!(%error, "an upload can't be kept");
+            Problem::new(Code::Internal, "the photo could not be kept; try again")
+        }
+    }
+}
+
+/// The right to send the bytes of one upload. When it is dropped before [`Writer::finish`], what came
+/// stays for another connection.
+pub struct Writer {
+    intake: Arc<Intake>,
+    key: Key,
+    receiving: Arc<Receiving>,
+    turn: u64,
+    received: u64,
+    total: Option<u64>,
+}
+
+impl Writer {
+    /// The upload.
+    pub fn upload(&self) -> &UploadId {
+        &self.key.1
+    }
+
+    /// Bytes so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes that were announced and have not come.
+    pub fn left(&self) -> u64 {
+        self.total.unwrap_or(0).saturating_sub(self.received)
+    }
+
+    /// True once all bytes that were announced are here.
+    pub fn is_complete(&self) -> bool {
+        self.total == Some(self.received)
+    }
+
+    /// Adds bytes. After an error the upload has been rejected and its session told, unless another
+    /// connection carries it now.
+    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Problem> {
+        if !self.is_my_turn() {
+            return Err(self.not_my_turn());
+        }
+        let mut held = self.receiving.partial.lock().await;
+        let Some(partial) = held.as_mut().filter(|_| self.is_my_turn()) else {
+            drop(held);
+            return Err(self.not_my_turn());
+        };
+        let added = self.intake.add(partial, chunk).await;
+        let (received, total) = (partial.bytes.len(), partial.total);
+        let tell = added.is_ok() && partial.told.elapsed() >= PROGRESS_EVERY && total != Some(received);
+        if tell {
+            partial.told = Instant::now();
+        }
+        drop(held);
+        match added {
+            Ok(()) => {
+                self.received = received;
+                self.receiving.turn.lock().last_byte = Instant::now();
+                if tell {
+                    self.intake.tell(&self.key, UploadStatus::Progress, None, (received, total)).await;
+                }
+                Ok(())
+            }
+            Err(problem) => {
+                self.intake.reject(&self.key, problem.clone()).await;
+                Err(problem.about_upload(&self.key.1))
+            }
+        }
+    }
+
+    /// All bytes are here: judges the header and makes the job.
+    pub async fn finish(self) -> Result<JobId, Problem> {
+        let mut held = self.receiving.partial.lock().await;
+        let Some(partial) = held.as_mut().filter(|_| self.is_my_turn()) else {
+            drop(held);
+            return Err(self.not_my_turn());
+        };
+        let judged = self.intake.judge_whole(partial);
+        if let Err(problem) = judged {
+            drop(held);
+            self.intake.reject(&self.key, problem.clone()).await;
+            return Err(problem.about_upload(&self.key.1));
+        }
+        let partial = held.take();
+        drop(held);
+        let received = match partial {
+            Some(partial) => self.intake.received(self.key.clone(), &self.receiving.session, partial).await,
+            None => Err(self.not_my_turn()),
+        };
+        self.intake.receiving.lock().remove(&self.key);
+        if let Err(problem) = &received {
+            self.intake.refuse(&self.receiving.session, &self.key.1, problem.clone(), (self.received, self.total)).await;
+        }
+        received.map_err(|problem| problem.about_upload(&self.key.1))
+    }
+
+    /// Replaces what is wanted: form fields may come after the photo.
+    pub async fn set_options(&self, options: Options) -> Result<(), Problem> {
+        self.intake.judge_model(&options)?;
+        if let Some(partial) = self.receiving.partial.lock().await.as_mut().filter(|_| self.is_my_turn()) {
+            partial.options = options;
+        }
+        Ok(())
+    }
+
+    /// Ends the upload with a problem.
+    pub async fn reject(self, problem: Problem) {
+        if self.is_my_turn() {
+            self.intake.reject(&self.key, problem).await;
+        }
+    }
+
+    fn is_my_turn(&self) -> bool {
+        self.receiving.turn.lock().writer == self.turn
+    }
+
+    fn not_my_turn(&self) -> Problem {
+        let message = "this upload was canceled, has ended, or goes on over another connection";
+        Problem::new(Code::UploadInProgress, message).about_upload(&self.key.1)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut turn = self.receiving.turn.lock();
+        if turn.writer == self.turn {
+            turn.attached = false;
+        }
+    }
+}
+
+impl Intake {
+    /// Adds bytes and judges what can be judged by now.
+    async fn add(&self, partial: &mut Partial, chunk: &[u8]) -> Result<(), Problem> {
+        let sum = partial.bytes.len() + chunk.len() as u64;
+        if let Some(total) = partial.total.filter(|total| sum > *total) {
+            let message = format!("{sum} bytes came, but {total} were announced");
+            return Err(Problem::new(Code::BadRequest, message));
+        }
+        self.judge_size(Some(sum).filter(|sum| *sum > 0))?;
+        if !partial.judged && partial.head.len() < HEAD {
+            let more = chunk.len().min(HEAD - partial.head.len());
+            partial.head.extend_from_slice(&chunk[..more]);
+            partial.judged = match image::probe(&partial.head, &self.limits.image) {
+                Ok(_) => true,
+                // Come back with more; a few bytes may not even tell the format.
+                Err(ImageError::HeaderIncomplete { .. } | ImageError::Empty) => false,
+                Err(_) if partial.head.len() < 16 && partial.total != Some(sum) => false,
+                Err(error) => return Err(image_problem(&error)),
+            };
+            if partial.judged {
+                partial.head = Vec::new();
+            }
+        }
+        partial.digest.update(chunk);
+        partial.bytes.write(chunk).await.map_err(|error| blob_problem(&error))
+    }
+
+    fn judge_whole(&self, partial: &Partial) -> Result<(), Problem> {
+        let received = partial.bytes.len();
+        if received == 0 {
+            return Err(image_problem(&ImageError::Empty));
+        }
+        if let Some(total) = partial.total.filter(|total| *total != received) {
+            let message = format!("{received} of {total} bytes came; send the rest");
+            return Err(Problem::new(Code::UploadIncomplete, message));
+        }
+        // A header longer than `HEAD` is judged by the decoder; a shorter one that isn't whole is cut off.
+        if !partial.judged && received <= HEAD as u64 {
+            image::probe(&partial.head, &self.limits.image).map_err(|error| image_problem(&error))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! The seam of the queue: push, claim, report, cancel, finish.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Blob;
+use crate::protocol::options::Options;
+use crate::protocol::{CutoutId, Event, JobId, Problem, SessionId, UploadId};
+
+/// A photo that is here and wants to be cut out.
+#[derive(Debug)]
+pub struct NewJob {
+    /// Its name.
+    pub id: JobId,
+    /// Whose log tells of it.
+    pub session: SessionId,
+    /// What it was born from.
+    pub upload: UploadId,
+    /// The photo's bytes.
+    pub photo: Blob,
+    /// What is wanted.
+    pub options: Options,
+    /// The name that its result will have: the same for the same photo, options and model.
+    pub cutout: CutoutId,
+    /// Cancelled when nobody wants the result any more.
+    pub unwanted: CancellationToken,
+    /// The shop whose photo it is.
+    pub shop: Option<Arc<str>>,
+    /// When the upload was accepted.
+    pub accepted: Instant,
+    /// When its last byte came.
+    pub received: Instant,
+}
+
+/// A worker's right to a job. A job that was given back or ended has another lease or none, so a
+/// worker that lost it can't end it a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease(pub(super) u64);
+
+/// A job and the right to it.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The job.
+    pub job: Arc<NewJob>,
+    /// The right to it.
+    pub lease: Lease,
+    /// Cancelled when the job is, by request or because nobody wants it.
+    pub canceled: CancellationToken,
+}
+
+/// How much waits and runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Not claimed yet.
+    pub waiting: usize,
+    /// Claimed.
+    pub running: usize,
+}
+
+/// A place in the queue, held from the moment an upload is accepted. Given back when dropped.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "held for its drop")] pub(super) tokio::sync::OwnedSemaphorePermit);
+
+/// There is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the queue is full: {limit} photos wait or are on their way, the most that this server takes; try again in a few seconds")]
+pub struct QueueFull {
+    /// How many it takes.
+    pub limit: usize,
+}
+
+/// Jobs that wait and run.
+#[async_trait]
+pub trait Jobs: Send + Sync + 'static {
+    /// A place for a job that is about to come.
+    fn reserve(&self) -> Result<Place, QueueFull>;
+
+    /// Appends a job and tells its session.
+    async fn push(&self, place: Place, job: NewJob);
+
+    /// The next job; waits for one.
+    async fn claim(&self) -> Claimed;
+
+    /// Gives a job back, to the head of the queue.
+    async fn release(&self, job: &JobId, lease: Lease);
+
+    /// Tells of a running job; false, and nothing is told, when the lease is no longer good.
+    async fn report(&self, job: &JobId, lease: Lease, event: Event) -> bool;
+
+    /// Ends a running job and tells its last events, in one step; false when the lease is no longer good.
+    async fn finish(&self, job: &JobId, lease: Lease, events: Vec<Event>) -> bool;
+
+    /// Ends a job as canceled wherever it is; false when it isn't here or has ended.
+    async fn cancel(&self, job: &JobId) -> bool;
+
+    /// Ends every waiting job with a problem.
+    async fn fail_waiting(&self, problem: Problem);
+
+    /// Ends every job with a problem, those that run too.
+    async fn fail_all(&self, problem: Problem);
+
+    /// How much there is.
+    fn depth(&self) -> Depth;
+
+    /// Waits until the queue may have changed.
+    async fn changed(&self);
+
+    /// Tells waiting jobs of their place where that has changed, at most once a second each, and
+    /// cancels those that nobody wants. True when something is left to tell later.
+    async fn tell_positions(&self, model_ready: bool) -> bool;
+}

@@ -1,0 +1,281 @@
+//! The queue of one process, in memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::jobs::{Claimed, Depth, Jobs, Lease, NewJob, Place, QueueFull};
+use super::pace::Pace;
+use super::tell::{canceled, failed, moved};
+use crate::clock;
+use crate::protocol::{Event, JobId, JobStatus, Problem};
+use crate::session::Logs;
+
+/// A waiting job hears of its place at most so often.
+const POSITION_EVERY: Duration = Duration::from_secs(1);
+
+/// What was last told of a waiting job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    status: JobStatus,
+    position: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    job: Arc<NewJob>,
+    canceled: CancellationToken,
+    /// Which lease is good, and whether the job has ended. Held while events are appended, so that
+    /// nothing of a job is told after its end.
+    fence: tokio::sync::Mutex<Fence>,
+    told: Mutex<Option<(Told, Instant)>>,
+    _place: Place,
+}
+
+#[derive(Debug, Default)]
+struct Fence {
+    lease: Option<Lease>,
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    live: HashMap<JobId, Arc<Slot>>,
+    waiting: VecDeque<Arc<Slot>>,
+    leases: u64,
+}
+
+/// The queue of one process.
+pub struct MemoryJobs {
+    inner: Mutex<Inner>,
+    places: Arc<Semaphore>,
+    limit: usize,
+    logs: Arc<dyn Logs>,
+    pace: Arc<Pace>,
+    pushed: Notify,
+    changed: Notify,
+}
+
+impl MemoryJobs {
+    /// An empty queue for so many jobs, those on their way included.
+    pub fn new(limit: usize, logs: Arc<dyn Logs>, pace: Arc<Pace>) -> Self {
+        Self {
+            inner: Mutex::default(),
+            places: Arc::new(Semaphore::new(limit)),
+            limit,
+            logs,
+            pace,
+            pushed: Notify::new(),
+            changed: Notify::new(),
+        }
+    }
+
+    fn slot(&self, job: &JobId) -> Option<Arc<Slot>> {
+        self.inner.lock().live.get(job).cloned()
+    }
+
+    /// Ends a job once, if `may` agrees, and appends its last events before anything else can be.
+    async fn end(&self, slot: &Slot, may: impl FnOnce(&Fence) -> bool, events: Vec<Event>) -> bool {
+        let mut fence = slot.fence.lock().await;
+        if fence.ended || !may(&fence) {
+            return false;
+        }
+        fence.ended = true;
+        {
+            let mut inner = self.inner.lock();
+            inner.live.remove(&slot.job.id);
+            inner.waiting.retain(|waiting| waiting.job.id != slot.job.id);
+            self.gauge(&inner);
+        }
+        for event in events {
+            if let Event::Job(job) = &event {
+                metrics::counter!("warmcut_jobs_total", "status" => status_label(job.status)).increment(1);
+            }
+            self.append(slot, event).await;
+        }
+        self.changed.notify_one();
+        true
+    }
+
+    async fn append(&self, slot: &Slot, event: Event) {
+        // A session that has expired has no log and nobody who would read it.
+        let _ = self.logs.append(&slot.job.session, clock::now_ms(), event).await;
+    }
+
+    async fn cancel_slot(&self, slot: &Slot) -> bool {
+        slot.canceled.cancel();
+        self.end(slot, |_| true, canceled(&slot.job)).await
+    }
+
+    fn gauge(&self, inner: &Inner) {
+        metrics::gauge!("warmcut_jobs_waiting").set(inner.waiting.len() as f64);
+        metrics::gauge!("warmcut_jobs_running").set((inner.live.len() - inner.waiting.len()) as f64);
+    }
+
+    async fn tell(&self, slot: &Slot, told: Told) {
+        let fence = slot.fence.lock().await;
+        // Claimed or ended since it was looked at: its place is no news any more.
+        if fence.ended || fence.lease.is_some() {
+            return;
+        }
+        *slot.told.lock() = Some((told, Instant::now()));
+        let eta = told.position.and_then(|position| self.pace.queued(position));
+        self.append(slot, moved(&slot.job, told.status, told.position, eta)).await;
+    }
+}
+
+fn status_label(status: JobStatus) -> &'static str {
+    match status {
+        JobStatus::Succeeded => "succeeded",
+        JobStatus::Failed => "failed",
+        JobStatus::Canceled => "canceled",
+        JobStatus::Starting | JobStatus::Queued | JobStatus::Processing => "other",
+    }
+}
+
+#[async_trait]
+impl Jobs for MemoryJobs {
+    fn reserve(&self) -> Result<Place, QueueFull> {
+        let permit = Arc::clone(&self.places).try_acquire_owned();
+        permit.map(Place).map_err(|_| QueueFull { limit: self.limit })
+    }
+
+    async fn push(&self, place: Place, job: NewJob) {
+        let canceled = job.unwanted.child_token();
+        let slot = Arc::new(Slot {
+            job: Arc::new(job),
+            canceled,
+            fence: tokio::sync::Mutex::default(),
+            told: Mutex::new(None),
+            _place: place,
+        });
+        {
+            let mut inner = self.inner.lock();
+            inner.live.insert(slot.job.id.clone(), Arc::clone(&slot));
+            inner.waiting.push_back(slot);
+            self.gauge(&inner);
+        }
+        self.pushed.notify_one();
+        self.changed.notify_one();
+    }
+
+    async fn claim(&self) -> Claimed {
+        loop {
+            let claimed = {
+                let mut inner = self.inner.lock();
+                inner.leases += 1;
+                let lease = Lease(inner.leases);
+                let slot = inner.waiting.pop_front();
+                self.gauge(&inner);
+                slot.map(|slot| (slot, lease))
+            };
+            let Some((slot, lease)) = claimed else {
+                self.pushed.notified().await;
+                continue;
+            };
+            // Another worker may be waiting for the job behind this one.
+            self.pushed.notify_one();
+            if slot.canceled.is_cancelled() {
+                self.cancel_slot(&slot).await;
+                continue;
+            }
+            let mut fence = slot.fence.lock().await;
+            if fence.ended {
+                continue;
+            }
+            fence.lease = Some(lease);
+            self.changed.notify_one();
+            return Claimed { job: Arc::clone(&slot.job), lease, canceled: slot.canceled.clone() };
+        }
+    }
+
+    async fn release(&self, job: &JobId, lease: Lease) {
+        let Some(slot) = self.slot(job) else { return };
+        let mut fence = slot.fence.lock().await;
+        if !fence.ended && fence.lease == Some(lease) {
+            fence.lease = None;
+            *slot.told.lock() = None;
+            self.inner.lock().waiting.push_front(Arc::clone(&slot));
+            self.pushed.notify_one();
+            self.changed.notify_one();
+        }
+    }
+
+    async fn report(&self, job: &JobId, lease: Lease, event: Event) -> bool {
+        let Some(slot) = self.slot(job) else { return false };
+        let fence = slot.fence.lock().await;
+        let good = !fence.ended && fence.lease == Some(lease);
+        if good {
+            self.append(&slot, event).await;
+        }
+        good
+    }
+
+    async fn finish(&self, job: &JobId, lease: Lease, events: Vec<Event>) -> bool {
+        match self.slot(job) {
+            Some(slot) => self.end(&slot, |fence| fence.lease == Some(lease), events).await,
+            None => false,
+        }
+    }
+
+    async fn cancel(&self, job: &JobId) -> bool {
+        match self.slot(job) {
+            Some(slot) => self.cancel_slot(&slot).await,
+            None => false,
+        }
+    }
+
+    async fn fail_waiting(&self, problem: Problem) {
+        let waiting: Vec<_> = self.inner.lock().waiting.iter().cloned().collect();
+        for slot in waiting {
+            self.end(&slot, |fence| fence.lease.is_none(), failed(&slot.job, problem.clone())).await;
+        }
+    }
+
+    async fn fail_all(&self, problem: Problem) {
+        let live: Vec<_> = self.inner.lock().live.values().cloned().collect();
+        for slot in live {
+            slot.canceled.cancel();
+            self.end(&slot, |_| true, failed(&slot.job, problem.clone())).await;
+        }
+    }
+
+    fn depth(&self) -> Depth {
+        let inner = self.inner.lock();
+        Depth { waiting: inner.waiting.len(), running: inner.live.len() - inner.waiting.len() }
+    }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    async fn tell_positions(&self, model_ready: bool) -> bool {
+        let waiting: Vec<_> = self.inner.lock().waiting.iter().cloned().collect();
+        let mut later = false;
+        for (n, slot) in waiting.iter().enumerate() {
+            if slot.canceled.is_cancelled() {
+                self.cancel_slot(slot).await;
+                continue;
+            }
+            let position = u32::try_from(n + 1).unwrap_or(u32::MAX);
+            let told = if model_ready {
+                Told { status: JobStatus::Queued, position: Some(position) }
+            } else {
+                Told { status: JobStatus::Starting, position: None }
+            };
+            let last = *slot.told.lock();
+            match last {
+                Some((last, _)) if last == told => {}
+                Some((last, at)) if last.status == told.status && at.elapsed() < POSITION_EVERY => later = true,
+                _ => self.tell(slot, told).await,
+            }
+        }
+        later
+    }
+}

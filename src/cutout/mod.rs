@@ -1,0 +1,33 @@
+//! From an accepted photo to a cutout: intake, queue, workers, pipeline, results.
+//!
+//! ```text
+//! chunks ─▶ intake ─▶ jobs (bounded, in order) ─▶ worker ─▶ decode ─▶ infer ─▶ compose ─▶ encode ─▶ results
+//! ```
+//!
+//! Every step is told to the session's log. Steps that compute run on blocking threads, the network on
+//! a thread of its own. Everything is bounded: photos in memory and on disk, jobs, pixels at once,
+//! results.
+//!
+//! The room must not know HTTP; it knows a session only as the log it writes to.
+
+pub mod blobs;
+mod budget;
+pub mod image;
+mod infer;
+pub mod intake;
+mod jobs;
+mod memory_jobs;
+mod pace;
+mod pipeline;
+pub mod results;
+mod tell;
+mod worker;
+
+pub use blobs::{Blob, BlobError, Blobs};
+pub use infer::Inference;
+pub use intake::{Begun, Intake, NewUpload, Writer};
+pub use jobs::{Claimed, Depth, Jobs, Lease, NewJob, Place, QueueFull};
+pub use memory_jobs::MemoryJobs;
+pub use pace::Pace;
+pub use results::{Cutout, Links, Results};
+pub use worker::{Workers, spawn_workers};

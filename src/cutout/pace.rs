@@ -1,0 +1,69 @@
+//! How long jobs take here, and what that says to those who wait.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::protocol::Eta;
+use crate::warmup::Percentiles;
+
+/// The last so many jobs: a minute or two of work, so that an estimate follows the load.
+const KEPT: usize = 50;
+
+/// Durations of recent jobs, from claim to end.
+#[derive(Debug)]
+pub struct Pace {
+    recent: Mutex<VecDeque<u64>>,
+    workers: u64,
+}
+
+impl Pace {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { recent: Mutex::default(), workers: workers.max(1) as u64 }
+    }
+
+    /// Adds a job that ran.
+    pub fn record(&self, took: Duration) {
+        let mut recent = self.recent.lock();
+        recent.push_back(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        while recent.len() > KEPT {
+            recent.pop_front();
+        }
+    }
+
+    /// Until the end of a job at a place in the queue, 1 being next.
+    pub fn queued(&self, position: u32) -> Option<Eta> {
+        let usual = self.usual()?;
+        // The workers run side by side, so the queue moves by as many places in the time of one job.
+        let rounds = u64::from(position.saturating_sub(1)) / self.workers + 1;
+        Some(Eta { p50: usual.p50 * rounds, p90: usual.p90 * rounds })
+    }
+
+    /// Until the end of a job that runs.
+    pub fn running(&self, since: Duration) -> Option<Eta> {
+        self.usual()?.remaining(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn usual(&self) -> Option<Percentiles> {
+        Percentiles::of(self.recent.lock().iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_estimate_needs_five_jobs_and_grows_with_the_place() {
+        let pace = Pace::new(2);
+        for n in 1..=5 {
+            assert_eq!(pace.queued(1), None, "after {} jobs", n - 1);
+            pace.record(Duration::from_millis(100 * n));
+        }
+        assert_eq!(pace.queued(1), Some(Eta { p50: 300, p90: 500 }));
+        assert_eq!(pace.queued(4), Some(Eta { p50: 600, p90: 1000 }));
+        assert_eq!(pace.running(Duration::from_millis(600)), None, "past its p90");
+    }
+}

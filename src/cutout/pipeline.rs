@@ -1,0 +1,175 @@
+//! One job's steps, each told before it begins, each able to stop before the next.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::image::{self, Composed, Encoded, ImageError, Limits};
+use super::infer::{InferError, Inference, Inferred};
+use super::jobs::NewJob;
+use super::{BlobError, infer};
+use crate::model::Segmenter;
+use crate::protocol::{Code, JobStep, Problem};
+
+/// Permits of the pixel budget are worth this many bytes.
+const PERMIT: u64 = 64 << 10;
+/// Decoded RGB, composed RGBA, alpha, and the encoder's own copy.
+const BYTES_PER_PIXEL: u64 = 12;
+
+/// What jobs share while they compute.
+pub(super) struct Pipeline {
+    pub(super) inference: Inference,
+    pub(super) limits: Limits,
+    pixels: Arc<Semaphore>,
+    permits: u32,
+}
+
+/// A finished job.
+pub(super) struct Done {
+    pub(super) encoded: Encoded,
+    pub(super) notes: Vec<String>,
+    pub(super) spent: Spent,
+}
+
+/// Where its time went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    pub(super) waited: Duration,
+    pub(super) decode: Duration,
+    pub(super) infer: Duration,
+    pub(super) compose: Duration,
+    pub(super) encode: Duration,
+}
+
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PipelineError {
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error("a step panicked: {0}")]
+    Panic(String),
+    #[error("the server is going away")]
+    Ended,
+}
+
+impl PipelineError {
+    /// What the shopper is told: everything about the photo, nothing about our insides.
+    pub(super) fn problem(&self) -> Problem {
+        match self {
+            Self::Image(error) => image_problem(error),
+            Self::Infer(_) | Self::Panic(_) => {
+                Problem::new(Code::JobFailed, "the photo could not be cut out; try again or try another photo")
+            }
+            Self::Blob(_) => Problem::new(Code::Internal, "the photo could not be read back; send it again"),
+            Self::Ended => Problem::new(Code::Draining, "the server is going away; try again in a moment"),
+        }
+    }
+}
+
+/// The code of the contract for what is wrong with a photo.
+pub(super) fn image_problem(error: &ImageError) -> Problem {
+    let code = match error {
+        ImageError::Empty => Code::BadRequest,
+        ImageError::Unsupported { .. } => Code::UnsupportedMediaType,
+        ImageError::HeaderIncomplete { .. } | ImageError::Corrupt { .. } => Code::CorruptImage,
+        ImageError::TooManyPixels { .. } | ImageError::SideTooLong { .. } => Code::ImageTooLarge,
+        ImageError::TooLargeForFormat { .. } => Code::BadRequest,
+        ImageError::WrongLength { .. } | ImageError::Internal { .. } => {
+            return Problem::new(Code::JobFailed, "the photo could not be cut out; try again or try another photo");
+        }
+    };
+    Problem::new(code, error.to_string())
+}
+
+impl Pipeline {
+    /// Holds at most so many bytes of pixels at once; a photo that needs more than all of them runs
+    /// alone.
+    pub(super) fn new(inference: Inference, limits: Limits, pixel_bytes: u64) -> Self {
+        let permits = u32::try_from((pixel_bytes / PERMIT).max(1)).unwrap_or(u32::MAX);
+        Self { inference, limits, pixels: Arc::new(Semaphore::new(permits as usize)), permits }
+    }
+
+    /// Runs a job; `tell` is told of each step before it begins.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops before the next step; a step under way ends by itself and its result
+    /// is thrown away.
+    pub(super) async fn run<T: Future<Output = ()>>(
+        &self,
+        job: &NewJob,
+        segmenter: Arc<dyn Segmenter>,
+        mut tell: impl FnMut(JobStep) -> T,
+    ) -> Result<Done, PipelineError> {
+        let mut spent = Spent::default();
+        let bytes = job.photo.bytes().await?;
+        let waiting = Instant::now();
+        let permits = self.permits_for(&bytes)?;
+        let permit = Arc::clone(&self.pixels).acquire_many_owned(permits).await.map_err(|_| PipelineError::Ended)?;
+        spent.waited += waiting.elapsed();
+
+        tell(JobStep::Decode).await;
+        let (limits, size) = (self.limits, segmenter.size());
+        let (photo, input) = timed(&mut spent.decode, move || {
+            let photo = image::decode(&bytes, &limits)?;
+            let input = image::network_input(&photo, size)?;
+            Ok((photo, input))
+        })
+        .await?;
+        let mut notes = Vec::new();
+        if photo.animated {
+            notes.push("animated_first_frame".to_owned());
+        }
+
+        tell(JobStep::Infer).await;
+        let Inferred { map, waited, took } = self.inference.run(segmenter, input).await?;
+        spent.waited += waited;
+        spent.infer = took;
+
+        tell(JobStep::Compose).await;
+        let options = job.options.clone();
+        let composed: Composed = timed(&mut spent.compose, {
+            let options = options.clone();
+            move || {
+                let alpha = image::mask_to_alpha(&map, size, photo.width, photo.height)?;
+                image::compose(photo, alpha, &options)
+            }
+        })
+        .await?;
+
+        tell(JobStep::Encode).await;
+        let encoded = timed(&mut spent.encode, move || image::encode(&composed, &options)).await?;
+        drop(permit);
+        Ok(Done { encoded, notes, spent })
+    }
+
+    /// From the header, before anything is allocated for the pixels.
+    fn permits_for(&self, bytes: &[u8]) -> Result<u32, ImageError> {
+        let probe = image::probe(bytes, &self.limits)?;
+        let needed = u64::from(probe.width) * u64::from(probe.height) * BYTES_PER_PIXEL / PERMIT + 1;
+        Ok(u32::try_from(needed).unwrap_or(u32::MAX).min(self.permits))
+    }
+}
+
+/// Runs a step on a blocking thread and adds its own time, without the wait for the thread.
+async fn timed<T: Send + 'static>(
+    spent: &mut Duration,
+    step: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, PipelineError> {
+    let thread = tokio::task::spawn_blocking(move || {
+        let begun = Instant::now();
+        (step(), begun.elapsed())
+    });
+    match thread.await {
+        Ok((result, took)) => {
+            *spent += took;
+            Ok(result?)
+        }
+        Err(error) if error.is_panic() => Err(PipelineError::Panic(infer::describe(error.into_panic().as_ref()))),
+        Err(_) => Err(PipelineError::Ended),
+    }
+}

@@ -1,0 +1,220 @@
+//! Finished cutouts: the same photo with the same options is cut out once.
+//!
+//! A cutout is named by what it was made from, so the name is the key of the cache, the address of the
+//! result, and its `ETag`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use moka::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use super::{Blob, BlobError, Blobs};
+use crate::clock;
+use crate::protocol::options::Options;
+use crate::protocol::{CutoutEvent, CutoutId, Delivery, JobId, SessionId, Timings};
+use crate::session::token::Secret;
+
+/// A finished cutout.
+#[derive(Debug)]
+pub struct Cutout {
+    /// Its name.
+    pub id: CutoutId,
+    /// Of the bytes.
+    pub mime: &'static str,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// What made it.
+    pub model: String,
+    /// What the shopper should know.
+    pub notes: Vec<String>,
+    /// The shop whose photo it was; only its secret key opens it.
+    pub shop: Option<Arc<str>>,
+    /// When it stops being kept, Unix milliseconds.
+    pub expires_ms: u64,
+    blob: Blob,
+}
+
+impl Cutout {
+    /// How many bytes.
+    pub fn len(&self) -> u64 {
+        self.blob.len()
+    }
+
+    /// True when there are none; an encoder never makes such.
+    pub fn is_empty(&self) -> bool {
+        self.blob.is_empty()
+    }
+
+    /// The file.
+    pub async fn bytes(&self) -> Result<Bytes, BlobError> {
+        self.blob.bytes().await
+    }
+}
+
+/// What a new cutout is.
+#[derive(Debug)]
+pub struct NewCutout {
+    /// Its name.
+    pub id: CutoutId,
+    /// The file.
+    pub bytes: Bytes,
+    /// Of the bytes.
+    pub mime: &'static str,
+    /// In pixels.
+    pub size: (u32, u32),
+    /// What made it.
+    pub model: String,
+    /// What the shopper should know.
+    pub notes: Vec<String>,
+    /// The shop whose photo it was.
+    pub shop: Option<Arc<str>>,
+}
+
+/// Finished cutouts, kept for a time and within a bound.
+pub struct Results {
+    cache: Cache<CutoutId, Arc<Cutout>>,
+    blobs: Arc<Blobs>,
+    keep: Duration,
+}
+
+impl Results {
+    /// Keeps cutouts so long, and at most so many bytes of them.
+    pub fn new(blobs: Arc<Blobs>, keep: Duration, max_bytes: u64) -> Self {
+        let weigh = |_: &CutoutId, cutout: &Arc<Cutout>| u32::try_from(cutout.len()).unwrap_or(u32::MAX);
+        let cache = Cache::builder().max_capacity(max_bytes).weigher(weigh).time_to_live(keep).build();
+        Self { cache, blobs, keep }
+    }
+
+    /// A cutout by its name.
+    pub fn get(&self, id: &CutoutId) -> Option<Arc<Cutout>> {
+        self.cache.get(id)
+    }
+
+    /// Keeps a new one.
+    pub async fn put(&self, new: NewCutout) -> Result<Arc<Cutout>, BlobError> {
+        let NewCutout { id, bytes, mime, size: (width, height), model, notes, shop } = new;
+        let keep_ms = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
+        let expires_ms = clock::now_ms().saturating_add(keep_ms);
+        let blob = match self.blobs.put(bytes.clone()).await {
+            Err(BlobError::Full { .. }) => {
+                // The bounds of the cache and of its stores differ by what is being dropped just now.
+                self.cache.run_pending_tasks();
+                self.blobs.put(bytes).await?
+            }
+            kept => kept?,
+        };
+        let cutout = Arc::new(Cutout { id: id.clone(), mime, width, height, model, notes, shop, expires_ms, blob });
+        self.cache.insert(id, Arc::clone(&cutout));
+        Ok(cutout)
+    }
+
+    /// Bytes in memory and on disk.
+    pub fn used(&self) -> (u64, u64) {
+        (self.blobs.memory_used(), self.blobs.disk_used())
+    }
+}
+
+/// The name of the cutout of a photo with these options by this model, for this shop.
+pub fn name(photo: &[u8; 32], options: &Options, model: &str, shop: Option<&str>) -> CutoutId {
+    let canonical = options.canonical(model);
+    // Shops don't share results: a cutout's notes of ownership stay right, and nobody learns that
+    // another shop has seen a photo.
+    let digest = Sha256::new()
+        .chain_update(photo)
+        .chain_update(canonical.as_bytes())
+        .chain_update([0])
+        .chain_update(shop.unwrap_or_default().as_bytes())
+        .finalize();
+    CutoutId::of(&digest.into())
+}
+
+/// Addresses of results on this origin.
+#[derive(Clone)]
+pub struct Links {
+    secret: Secret,
+}
+
+impl Links {
+    /// Signed with the server's secret.
+    pub fn new(secret: Secret) -> Self {
+        Self { secret }
+    }
+
+    /// What a session's log says of a cutout.
+    pub fn event(
+        &self,
+        session: &SessionId,
+        job: &JobId,
+        cutout: &Cutout,
+        cached: bool,
+        timings_ms: Timings,
+    ) -> CutoutEvent {
+        let Cutout { id, expires_ms, .. } = cutout;
+        let signature = self.secret.sign_cutout(id, *expires_ms);
+        CutoutEvent {
+            job: job.clone(),
+            id_cutout: id.clone(),
+            url: format!("/v1/sessions/{session}/jobs/{job}/cutout"),
+            lasting_url: format!("/v1/cutouts/{id}?expires={expires_ms}&signature={signature}"),
+            mime: cutout.mime.to_owned(),
+            width: cutout.width,
+            height: cutout.height,
+            bytes: cutout.len(),
+            model: cutout.model.clone(),
+            cached,
+            degraded: false,
+            delivery: Delivery::Url,
+            timings_ms,
+            notes: cutout.notes.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(id: &str, bytes: usize) -> NewCutout {
+        NewCutout {
+            id: CutoutId::try_from(id.to_owned()).expect("an id"),
+            bytes: vec![7; bytes].into(),
+            mime: "image/png",
+            size: (1, 1),
+            model: "m".into(),
+            notes: vec![],
+            shop: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn results_are_bounded_and_what_is_dropped_gives_its_bytes_back() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let blobs = Arc::new(Blobs::new(folder.path(), 100, 10_000).expect("a store"));
+        let results = Results::new(Arc::clone(&blobs), Duration::from_secs(60), 1000);
+        for n in 0..20 {
+            results.put(new(&n.to_string(), 90)).await.expect("kept");
+        }
+        results.cache.run_pending_tasks();
+        assert!(blobs.memory_used() + blobs.disk_used() <= 1000);
+        assert!(results.cache.entry_count() >= 5);
+    }
+
+    #[test]
+    fn names_depend_on_photo_options_model_and_shop() {
+        let options = Options::default();
+        let cropped = Options { crop: true, ..Options::default() };
+        let names = [
+            name(&[0; 32], &options, "m", None),
+            name(&[1; 32], &options, "m", None),
+            name(&[0; 32], &cropped, "m", None),
+            name(&[0; 32], &options, "n", None),
+            name(&[0; 32], &options, "m", Some("shop")),
+        ];
+        assert_eq!(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
+        assert_eq!(name(&[0; 32], &options, "m", None), names[0]);
+    }
+}

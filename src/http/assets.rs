@@ -1,0 +1,118 @@
+//! Pages and widget: compiled into the binary, or read from a folder while somebody works on them.
+
+use std::path::{Component, Path, PathBuf};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER;
+use rust_embed::RustEmbed;
+
+use super::AppState;
+use crate::session::token::digest_bytes;
+
+#[derive(RustEmbed)]
+#[folder = "static/"]
+struct Built;
+
+/// Our pages need nothing from elsewhere.
+const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'";
+
+/// Serves a file, or says that there is none.
+pub(super) async fn serve(State(app): State<AppState>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if method != Method::GET && method != Method::HEAD {
+        return super::error::method_not_allowed().await;
+    }
+    let path = match uri.path().trim_start_matches('/') {
+        "" => "index.html",
+        path => path,
+    };
+    match load(&app, path).await {
+        Some((bytes, etag)) => send(path, bytes, &etag, &headers),
+        None => (StatusCode::NOT_FOUND, "there is nothing at this address\n").into_response(),
+    }
+}
+
+async fn load(app: &AppState, path: &str) -> Option<(Vec<u8>, String)> {
+    let (bytes, digest) = match &app.static_dir {
+        Some(folder) => {
+            let bytes = tokio::fs::read(inside(folder, path)?).await.ok()?;
+            let digest = digest_bytes(&bytes);
+            (bytes, digest)
+        }
+        None => {
+            let file = Built::get(path)?;
+            (file.data.into_owned(), file.metadata.sha256_hash())
+        }
+    };
+    // Weak, because the same file also goes compressed.
+    Some((bytes, format!("W/\"{}\"", HEXLOWER.encode(&digest[..10]))))
+}
+
+/// A path below a folder; none for one that would leave it.
+fn inside(folder: &Path, path: &str) -> Option<PathBuf> {
+    let path = Path::new(path);
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    plain.then(|| folder.join(path))
+}
+
+fn send(path: &str, bytes: Vec<u8>, etag: &str, asked: &HeaderMap) -> Response {
+    let (mime, is_page) = match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("html") => ("text/html; charset=utf-8", true),
+        Some("js") => ("text/javascript; charset=utf-8", false),
+        Some("css") => ("text/css; charset=utf-8", false),
+        Some("svg") => ("image/svg+xml", false),
+        Some("jpg") => ("image/jpeg", false),
+        Some("png") => ("image/png", false),
+        Some("webp") => ("image/webp", false),
+        Some("json") => ("application/json", false),
+        Some("md" | "txt" | "ts") => ("text/plain; charset=utf-8", false),
+        _ => ("application/octet-stream", false),
+    };
+    // Addresses carry no version, so a browser asks again soon; the answer is mostly 304.
+    let caching = if is_page { "no-cache" } else { "public, max-age=300, stale-while-revalidate=86400" };
+    let headers = [
+        (header::ETAG, etag.to_owned()),
+        (header::CACHE_CONTROL, caching.to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+    ];
+    let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let unchanged = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag));
+    let mut response = if unchanged {
+        (StatusCode::NOT_MODIFIED, headers).into_response()
+    } else {
+        (headers, [(header::CONTENT_TYPE, mime)], Body::from(bytes)).into_response()
+    };
+    let out = response.headers_mut();
+    if is_page {
+        out.insert(header::CONTENT_SECURITY_POLICY, header::HeaderValue::from_static(POLICY));
+    } else {
+        // The widget runs in pages of shops.
+        out.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, header::HeaderValue::from_static("*"));
+        let policy = header::HeaderName::from_static("cross-origin-resource-policy");
+        out.insert(policy, header::HeaderValue::from_static("cross-origin"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leaves_the_folder() {
+        let folder = Path::new("/srv");
+        assert_eq!(inside(folder, "a/b.js"), Some(PathBuf::from("/srv/a/b.js")));
+        for bad in ["../secret", "a/../../secret", "/etc/passwd", "./x"] {
+            assert_eq!(inside(folder, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_contracts_files_are_built_in() {
+        for path in ["index.html", "upload.html", "widget.js", "widget-ui.js", "widget.css"] {
+            assert!(Built::get(path).is_some(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Request bodies: read in pieces, refused early, and thrown away so that the client sees why.
+//!
+//! A server that answers 413 and closes while the client still sends makes the client's system throw
+//! the answer away. So after a refusal the rest is read for a moment and dropped.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use parking_lot::Mutex;
+
+use super::AppState;
+use super::error::Refusal;
+
+/// After a refusal, read on for at most so long,
+const LINGER: Duration = Duration::from_secs(2);
+/// and at most so much.
+const LINGER_BYTES: usize = 8 << 20;
+/// A client that sends nothing for so long has stalled.
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
+
+/// A body that can be read by a parser and, when that gave up, still be thrown away.
+#[derive(Clone)]
+pub(super) struct SharedBody(Arc<Mutex<BodyDataStream>>);
+
+impl SharedBody {
+    pub(super) fn new(body: Body) -> Self {
+        Self(Arc::new(Mutex::new(body.into_data_stream())))
+    }
+
+    /// Reads what still comes, in the background, and throws it away.
+    fn throw_away(mut self, app: &AppState) {
+        app.tracker.spawn(async move {
+            let read = async {
+                let mut left = LINGER_BYTES;
+                while let Some(Ok(chunk)) = self.next().await {
+                    left = left.saturating_sub(chunk.len());
+                    if left == 0 {
+                        return;
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(LINGER, read).await;
+        });
+    }
+
+    /// The next piece; an error when the client went away or sends nothing more.
+    pub(super) async fn piece(&mut self) -> Option<Result<Bytes, BodyError>> {
+        match tokio::time::timeout(SILENCE, self.next()).await {
+            Ok(Some(Ok(piece))) => Some(Ok(piece)),
+            Ok(Some(Err(_))) => Some(Err(BodyError::Gone)),
+            Ok(None) => None,
+            Err(_) => Some(Err(BodyError::Silent)),
+        }
+    }
+}
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("the connection ended before the photo did")]
+    Gone,
+    #[error("no byte came for {} s", SILENCE.as_secs())]
+    Silent,
+}
+
+impl Stream for SharedBody {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.lock().poll_next_unpin(context)
+    }
+}
+
+/// What a request says of its body before it is read.
+pub(super) struct Announced {
+    /// `Content-Length`.
+    pub(super) bytes: Option<u64>,
+    /// The client waits for a `100 Continue`, so nothing needs to be thrown away.
+    expects_continue: bool,
+}
+
+impl Announced {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        Self {
+            bytes: text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()),
+            expects_continue: text(header::EXPECT).is_some_and(|text| text.eq_ignore_ascii_case("100-continue")),
+        }
+    }
+}
+
+/// A refusal whose request has a body that was not read to its end.
+pub(super) fn refuse(app: &AppState, refusal: Refusal, body: SharedBody, announced: &Announced) -> Response {
+    if !announced.expects_continue {
+        body.throw_away(app);
+    }
+    let mut response = refusal.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,43 @@
+//! Shops are other origins: what their pages may ask and read.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::AppState;
+use super::error::Refusal;
+use crate::protocol::Code;
+
+/// Two hours, the most that browsers take.
+const MAX_AGE: &str = "7200";
+
+/// Answers preflights, and lets pages of shops read every answer, errors too.
+pub(super) async fn layer(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let origin = app.admission.may_read(request.headers());
+    let preflight = request.method() == Method::OPTIONS;
+    let mut response = match (&origin, preflight) {
+        (Some(_), true) => StatusCode::NO_CONTENT.into_response(),
+        (None, true) => Refusal::new(Code::OriginNotAllowed, "this origin is on no key's list").into_response(),
+        (_, false) => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin.and_then(|origin| HeaderValue::from_str(&origin).ok()) {
+        allow(headers, origin, preflight);
+    }
+    response
+}
+
+fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let expose = HeaderValue::from_static("ETag, Retry-After");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, expose);
+    if preflight {
+        let methods = HeaderValue::from_static("GET, POST, DELETE");
+        let allowed = HeaderValue::from_static("authorization, content-type, last-event-id");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
+    }
+}

@@ -1,0 +1,65 @@
+//! `POST /v1/cutouts`: one photo in, the cutout out.
+//!
+//! The request gets a session of its own that nobody else knows, so it goes the same way as any other
+//! photo; when the request closes, its session ends, and its job with it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, Request, State};
+use axum::response::{IntoResponse, Response};
+
+use super::AppState;
+use super::body::{Announced, SharedBody, refuse};
+use super::error::Refusal;
+use super::uploads::{Asked, receive};
+use super::{results, wait};
+use crate::protocol::{Code, SessionId, UploadId};
+use crate::session::{Logs, Session};
+use crate::warmup::Cause;
+
+/// Ends the request's own session.
+struct Ends {
+    session: Arc<Session>,
+    logs: Arc<dyn Logs>,
+    app: AppState,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.session.ended.cancel();
+        let (logs, id): (_, SessionId) = (Arc::clone(&self.logs), self.session.id.clone());
+        self.app.tracker.spawn(async move { logs.remove(&id).await });
+    }
+}
+
+/// Cuts a photo out and answers with the result.
+pub(super) async fn cutouts(State(app): State<AppState>, RawQuery(query): RawQuery, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let announced = Announced::of(&parts.headers);
+    let body = SharedBody::new(body);
+    let take = async {
+        let shop = app.admission.work(&parts.headers)?;
+        if app.draining.is_cancelled() {
+            return Err(Refusal::new(Code::Draining, "the server is going away; try again in a moment"));
+        }
+        let asked = Asked::from_query(query.as_deref().unwrap_or_default())?;
+        app.pool.ensure_warm(Cause::explicit("cutouts")).await?;
+        let session = Arc::new(Session::detached(shop));
+        app.logs.create(&session.id).await;
+        let ends = Ends { session: Arc::clone(&session), logs: Arc::clone(&app.logs), app: Arc::clone(&app) };
+        let request = Request::from_parts(parts.clone(), Body::from_stream(body.clone()));
+        let id = UploadId::random();
+        let job = receive(&app, &session, &id, asked.options, request, body.clone(), &announced).await?;
+        Ok::<_, Refusal>((ends, job))
+    };
+    let (ends, job) = match take.await {
+        Ok(taken) => taken,
+        Err(refusal) => return refuse(&app, refusal, body, &announced),
+    };
+    let waited = wait::for_cutout(&app, &ends.session.id, &job).await;
+    match results::when_done(&app, waited).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    }
+}

@@ -1,0 +1,68 @@
+//! For platforms, operators and Prometheus.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use serde_json::json;
+
+use super::AppState;
+use super::admission::bearer;
+use super::error::{Answer, Refusal};
+use crate::protocol::Code;
+use crate::session::token::digest;
+use crate::warmup::{Phase, process};
+
+/// `GET /livez`: 503 only while draining.
+pub(super) async fn livez(State(app): State<AppState>) -> impl IntoResponse {
+    if app.draining.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else {
+        (StatusCode::OK, "alive\n")
+    }
+}
+
+/// `GET /readyz`: whether a cutout would run now, and why not.
+pub(super) async fn readyz(State(app): State<AppState>) -> impl IntoResponse {
+    let state = app.pool.follow().borrow().clone();
+    let reason = match state.phase {
+        _ if app.draining.is_cancelled() => Some("draining".to_owned()),
+        Phase::Ready => app.jobs.reserve().err().map(|full| full.to_string()),
+        Phase::Cold => Some("the model is not loaded; the next intent or POST /warmup loads it".to_owned()),
+        Phase::Warming => {
+            let stage = state.stage.map_or("nothing yet", |stage| stage.as_str());
+            Some(format!("the model is warming: {stage}"))
+        }
+        Phase::Failed => Some(format!("the last warm-up failed: {}", state.error.unwrap_or_default())),
+    };
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({"ready": reason.is_none(), "reason": reason})))
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(app): State<AppState>) -> impl IntoResponse {
+    let memory = process::memory();
+    metrics::gauge!("warmcut_resident_memory_bytes").set(memory.resident as f64);
+    let state = app.pool.follow().borrow().clone();
+    metrics::gauge!("warmcut_model_ready").set(f64::from(u8::from(state.phase == Phase::Ready)));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
+}
+
+/// `POST /model/unload`.
+pub(super) async fn unload(State(app): State<AppState>, headers: HeaderMap) -> Answer<Json<serde_json::Value>> {
+    operator(&app, &headers)?;
+    let unloaded = app.pool.unload("by request").await?;
+    let rss = process::memory().resident;
+    Ok(Json(json!({"unloaded": unloaded, "rss_mb": (rss as f64 / 1e5).round() / 10.0})))
+}
+
+fn operator(app: &AppState, headers: &HeaderMap) -> Answer<()> {
+    let Some(token) = &app.operator_token else {
+        return Err(Refusal::new(Code::Unauthorized, "this server has no operator token; start it with --operator-token"));
+    };
+    // Digests are compared, so the time taken tells nothing of how much of a guess was right.
+    match bearer(headers) {
+        Some(given) if digest(given) == digest(token) => Ok(()),
+        _ => Err(Refusal::new(Code::Unauthorized, "this needs the operator token: Authorization: Bearer …")),
+    }
+}

@@ -1,0 +1,119 @@
+//! `GET /v1/socket`: a session's log over a WebSocket, and uploads the other way.
+//!
+//! A socket is accepted first and refused by a `problem` and a close code, because a browser's script
+//! can't see the status of a refused handshake.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::AppState;
+use super::channel::{Channel, OpenQuery};
+use super::error::Refusal;
+use super::ws_recv::RecvLoop;
+use super::ws_send::SendLoop;
+use crate::clock;
+use crate::protocol::{Event, Framed, JobId, Problem};
+
+/// What the contract calls itself among subprotocols.
+const SUBPROTOCOL: &str = "warmcut.v1";
+/// The contract's bound on a frame, and so on a message.
+pub(super) const MAX_FRAME: usize = 1 << 20;
+/// tungstenite's default of 128 KiB a socket is 1.3 GB for ten thousand of them (tungstenite#480).
+const READ_BUFFER: usize = 4 << 10;
+/// One result frame and the events around it; more than that waits in the log.
+const MAX_WRITE_BUFFER: usize = 256 << 10;
+
+/// Jobs whose results follow on this socket.
+pub(super) type Inline = Arc<Mutex<HashSet<JobId>>>;
+
+/// Why a socket is closed from this side.
+#[derive(Debug)]
+pub(super) struct Close {
+    pub(super) code: u16,
+    pub(super) problem: Option<Problem>,
+}
+
+impl Close {
+    pub(super) fn because(problem: Problem) -> Self {
+        Self { code: problem.code.close_code(), problem: Some(problem) }
+    }
+}
+
+/// Opens or resumes a session over a WebSocket.
+pub(super) async fn socket(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    Query(query): Query<OpenQuery>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let token = token_of(&headers);
+    let task = app.tracker.token();
+    upgrade
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
+        .max_frame_size(MAX_FRAME)
+        .max_message_size(MAX_FRAME)
+        .on_upgrade(move |socket| async move {
+            // Shutdown waits for upgraded connections only because of this token (axum#3831).
+            let _task = task;
+            match Channel::open(&app, &headers, &query, token.as_deref()).await {
+                Ok(channel) => run(app, socket, channel).await,
+                Err(Refusal(problem)) => refuse(socket, problem).await,
+            }
+        })
+}
+
+/// The token among the subprotocols `warmcut.v1, bearer.<token>`.
+fn token_of(headers: &HeaderMap) -> Option<String> {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    offered.flat_map(|list| list.split(',')).find_map(|name| name.trim().strip_prefix("bearer.")).map(str::to_owned)
+}
+
+async fn run(app: AppState, socket: WebSocket, channel: Channel) {
+    let (sink, stream) = socket.split();
+    let inline = Inline::default();
+    // One place is enough: the first reason to close is the one that is told.
+    let (close, closed) = mpsc::channel(1);
+    let session = Arc::clone(&channel.opened.session);
+    let send_loop = SendLoop::new(sink, channel, Arc::clone(&inline), closed);
+    let recv_loop = RecvLoop::new(Arc::clone(&app), session, stream, inline, close);
+    let mut sending = app.tracker.spawn(send_loop.run());
+    // Cancel safety: whichever ends first ends the other; what was received stays with the session.
+    tokio::select! {
+        () = recv_loop.run() => {
+            // The client is gone or was told to go; the last words may still be on their way out.
+            if tokio::time::timeout(super::ws_send::FAREWELL, &mut sending).await.is_err() {
+                sending.abort();
+            }
+        }
+        _ = &mut sending => {}
+    }
+}
+
+async fn refuse(mut socket: WebSocket, problem: Problem) {
+    let close = Close::because(problem.clone());
+    let framed = Framed { event: Event::Problem(problem), at_ms: clock::now_ms(), id: None };
+    let farewell = async {
+        // The client may be gone already; then there is nobody to tell.
+        let _ = socket.send(Message::Text(framed.to_json().into())).await;
+        let _ = socket.send(close_message(&close)).await;
+        // Until the client has answered the close, so that it sees the code.
+        while let Some(Ok(_)) = socket.recv().await {}
+    };
+    let _ = tokio::time::timeout(super::ws_send::FAREWELL, farewell).await;
+}
+
+pub(super) fn close_message(close: &Close) -> Message {
+    let reason = close.problem.as_ref().map_or("", |problem| problem.code.as_str());
+    Message::Close(Some(CloseFrame { code: close.code, reason: reason.into() }))
+}

@@ -1,0 +1,141 @@
+//! The command line: parse, build, await the signal, drain. The only home of exit codes.
+
+use std::process::ExitCode;
+
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use warmcut::app::{Server, set_threads};
+use warmcut::client::{self, ClientError, DoctorArgs, LoadArgs};
+use warmcut::config::Config;
+use warmcut::oneshot::{self, CutoutArgs};
+use warmcut::{telemetry, warmup};
+
+/// The photo that `load` and `doctor` send when they are given none.
+const SAMPLE: &[u8] = include_bytes!("../static/samples/cat.jpg");
+
+/// Cuts photos out of their background, and streams its own warm-up.
+#[derive(Debug, Parser)]
+#[command(name = "warmcut", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Sub>,
+    #[command(flatten)]
+    serve: Config,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    /// Serve everything in one process; the same as no command
+    Serve(Box<Config>),
+    /// Cut out one photo without a server
+    Cutout(CutoutArgs),
+    /// Drive real sessions against a server and measure
+    Load(LoadArgs),
+    /// Check a deployed server end to end
+    Doctor(DoctorArgs),
+}
+
+fn main() -> ExitCode {
+    // First, while the kernel's word on the process's age is fresh.
+    let started = warmup::process::started();
+    let matches = with_environment(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command = cli.command.unwrap_or_else(|| Sub::Serve(Box::new(cli.serve)));
+    let ended = match command {
+        Sub::Serve(config) => serve(&config, started),
+        Sub::Cutout(args) => match args.options() {
+            Ok(options) => {
+                set_threads(args.threads);
+                oneshot::run(&args, &options).map(|()| ExitCode::SUCCESS)
+            }
+            Err(error) => {
+                eprintln!("warmcut: {error}");
+                Ok(ExitCode::from(2))
+            }
+        },
+        Sub::Load(args) => client_command(load(args)),
+        Sub::Doctor(args) => client_command(doctor(args)),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("warmcut: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Gives every flag its environment twin: `--max-pixels` and `WARMCUT_MAX_PIXELS`.
+fn with_environment(command: Command) -> Command {
+    let twin = |arg: clap::Arg| match arg.get_long().map(|long| long.to_uppercase().replace('-', "_")) {
+        Some(name) if name != "HELP" && name != "VERSION" => arg.env(format!("WARMCUT_{name}")),
+        _ => arg,
+    };
+    command.mut_args(twin).mut_subcommands(|sub| sub.mut_args(twin))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn serve(config: &Config, started: tokio::time::Instant) -> anyhow::Result<ExitCode> {
+    telemetry::log(config.log_format);
+    set_threads(config.threads);
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let server = Server::start(config, started).await?;
+        let took = started.elapsed();
+        tracing::info!(address = %server.address, after_ms = took.as_millis() as u64, "listening");
+        println!("warmcut serves http://{}", server.address);
+        server.run(shutdown_signal()?).await;
+        Ok::<_, anyhow::Error>(())
+    })?;
+    // A blocking step that hangs must not hold the exit.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a client's command; false is a failure that has been told.
+fn client_command(command: impl Future<Output = Result<bool, ClientError>>) -> anyhow::Result<ExitCode> {
+    match runtime()?.block_on(command) {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        Err(error) if error.is_usage() => {
+            eprintln!("warmcut: {error}");
+            Ok(ExitCode::from(2))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn load(args: LoadArgs) -> Result<bool, ClientError> {
+    let json = args.json;
+    let report = client::load(args, SAMPLE).await?;
+    if json { print_json(&report) } else { print!("{report}") }
+    Ok(report.succeeded())
+}
+
+async fn doctor(args: DoctorArgs) -> Result<bool, ClientError> {
+    let json = args.json;
+    let line = |check: &client::doctor::Check| {
+        if !json {
+            println!("{check}");
+        }
+    };
+    let report = client::doctor(args, SAMPLE, line).await?;
+    if json {
+        print_json(&report);
+    }
+    Ok(report.succeeded())
+}
+
+fn print_json(report: &impl serde::Serialize) {
+    println!("{}", serde_json::to_string(report).expect("reports are plain data"));
+}
+
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

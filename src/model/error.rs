@@ -1,0 +1,75 @@
+//! What can be wrong with a model.
+
+use std::path::PathBuf;
+
+/// Why a model can't be loaded or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file can't be read.
+    #[error("the model file {} can't be read: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The bytes aren't what they should be.
+    #[error("{origin} is not a whole safetensors file: {reason}")]
+    Format {
+        /// Where they came from.
+        origin: String,
+        /// What the reader said.
+        reason: String,
+    },
+    /// A tensor isn't there.
+    #[error("{origin} has no tensor {name}; the network needs one of shape {expected:?}")]
+    Missing {
+        /// Where it was looked for.
+        origin: String,
+        /// Its name.
+        name: String,
+        /// The shape it should have.
+        expected: Vec<usize>,
+    },
+    /// A tensor has another shape.
+    #[error("{origin}: tensor {name} has shape {found:?}, but the network needs {expected:?}")]
+    Shape {
+        /// Where it was found.
+        origin: String,
+        /// Its name.
+        name: String,
+        /// The shape it should have.
+        expected: Vec<usize>,
+        /// The shape it has.
+        found: Vec<usize>,
+    },
+    /// The device or an operation failed.
+    #[error("the computation failed: {0}")]
+    Compute(#[from] candle_core::Error),
+    /// The photo's bytes don't make the square that the network sees.
+    #[error("the network sees {expected} bytes of RGB, but got {found}")]
+    Input {
+        /// Bytes it needs.
+        expected: usize,
+        /// Bytes it got.
+        found: usize,
+    },
+    /// The network ran, but what it said is wrong.
+    #[error("the known photo gave a wrong answer: its map is off by {mean:.4} on average and {max:.4} at most, where {mean_limit} and {max_limit} are allowed; these are not the weights of this network")]
+    WrongAnswer {
+        /// Mean absolute difference.
+        mean: f32,
+        /// Largest difference.
+        max: f32,
+        /// What is allowed on average.
+        mean_limit: f32,
+        /// What is allowed at most.
+        max_limit: f32,
+    },
+    /// Somebody asked it to stop.
+    #[error("stopped")]
+    Stopped,
+    /// Anything that a loader of another kind says.
+    #[error("{0}")]
+    Other(String),
+}

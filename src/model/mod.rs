@@ -1,0 +1,88 @@
+//! Networks, their weights and the device they run on.
+//!
+//! A model goes through three types, so that it can't be used before it is proven: a [`Loader`] reads
+//! weights into a [`Loaded`], priming that runs a real inference and gives a [`Segmenter`] with the map
+//! it found, and only a segmenter segments. The warm-up compares that map with the known answer.
+//!
+//! The room must not know sessions, queues or HTTP.
+
+pub mod device;
+mod error;
+mod loader;
+mod preprocess;
+pub mod u2net;
+mod weights;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use error::ModelError;
+pub use loader::U2NetLoader;
+pub use weights::{Source, Weights};
+
+/// How far a load is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// 0 to 1; none where nothing can be measured.
+    pub fraction: Option<f32>,
+    /// For people.
+    pub detail: Option<String>,
+}
+
+/// Asks work on another thread to stop at its next step.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// An error once asked.
+    pub fn check(&self) -> Result<(), ModelError> {
+        if self.0.load(Ordering::Acquire) { Err(ModelError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Gets a model's weights to its device.
+pub trait Loader: Send + Sync + 'static {
+    /// The model's name.
+    fn name(&self) -> &str;
+
+    /// What it will run on, in a word.
+    fn device(&self) -> String;
+
+    /// Reads, checks and places the weights. Blocks.
+    fn load(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<Box<dyn Loaded>, ModelError>;
+}
+
+/// A model whose weights are in place and that has not run yet.
+pub trait Loaded: Send {
+    /// Bytes of weights that it holds.
+    fn bytes(&self) -> u64;
+
+    /// The side of the square that the network sees, in pixels.
+    fn size(&self) -> u32;
+
+    /// The first inference, on an RGB8 photo of [`Self::size`]: the model and its map. Blocks.
+    fn prime(
+        self: Box<Self>,
+        rgb: &[u8],
+        report: &mut dyn FnMut(Progress),
+        stop: &Stop,
+    ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError>;
+}
+
+/// A model that has run.
+pub trait Segmenter: Send + Sync + 'static {
+    /// The side of the square that the network sees, in pixels.
+    fn size(&self) -> u32;
+
+    /// Bytes of weights that it holds.
+    fn bytes(&self) -> u64;
+
+    /// The saliency map of an RGB8 photo of `size × size`: `size × size` values of 0 to 1, row by row.
+    /// Blocks.
+    fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError>;
+}

@@ -1,0 +1,113 @@
+//! Weights by name, with their shapes checked.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+
+use super::{ModelError, Progress, Stop};
+
+/// Where weights come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Compiled into the binary.
+    Embedded(&'static [u8]),
+    /// A safetensors file.
+    File(PathBuf),
+}
+
+impl Source {
+    /// For people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Embedded(_) => "the built-in weights".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// All of the bytes. Reports as they come, up to half of the whole work: the rest is building.
+    fn read(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<Cow<'static, [u8]>, ModelError> {
+        /// Small enough that a slow disk reports often, large enough to cost nothing.
+        const CHUNK: u64 = 1 << 20;
+        let path = match self {
+            Self::Embedded(bytes) => return Ok(Cow::Borrowed(bytes)),
+            Self::File(path) => path,
+        };
+        let failed = |source| ModelError::File { path: path.clone(), source };
+        let mut file = File::open(path).map_err(failed)?;
+        let total = file.metadata().map_err(failed)?.len();
+        let mut bytes = Vec::new();
+        loop {
+            stop.check()?;
+            let read = (&mut file).take(CHUNK).read_to_end(&mut bytes).map_err(failed)?;
+            if read == 0 {
+                return Ok(Cow::Owned(bytes));
+            }
+            report(of_bytes("read", bytes.len() as u64, total, 0.0));
+        }
+    }
+}
+
+fn of_bytes(verb: &str, done: u64, total: u64, from: f32) -> Progress {
+    let share = if total == 0 { 1.0 } else { done as f32 / total as f32 };
+    Progress {
+        fraction: Some((from + 0.5 * share).min(1.0)),
+        detail: Some(format!("{verb} {done} of {total} bytes")),
+    }
+}
+
+/// All tensors of a file. Each is taken once, on its way into the network.
+pub struct Weights<'a> {
+    origin: String,
+    bytes: &'a [u8],
+    tensors: SafeTensors<'a>,
+    device: Device,
+    placed: u64,
+    report: &'a mut dyn FnMut(Progress),
+    stop: &'a Stop,
+}
+
+impl<'a> Weights<'a> {
+    /// Reads a source and hands its tensors to `build`. Gives what was built and its size in bytes.
+    pub fn with<T>(
+        source: &Source,
+        device: &Device,
+        report: &mut dyn FnMut(Progress),
+        stop: &Stop,
+        build: impl FnOnce(&mut Weights<'_>) -> Result<T, ModelError>,
+    ) -> Result<(T, u64), ModelError> {
+        let bytes = source.read(report, stop)?;
+        let origin = source.describe();
+        let tensors = SafeTensors::deserialize(&bytes)
+            .map_err(|error| ModelError::Format { origin: origin.clone(), reason: error.to_string() })?;
+        let mut weights = Weights { origin, bytes: &bytes, tensors, device: device.clone(), placed: 0, report, stop };
+        let built = build(&mut weights)?;
+        Ok((built, weights.placed))
+    }
+
+    /// A tensor by name, as f32 on the device.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        self.stop.check()?;
+        let view = self.tensors.tensor(name).map_err(|_| ModelError::Missing {
+            origin: self.origin.clone(),
+            name: name.to_owned(),
+            expected: shape.to_vec(),
+        })?;
+        if view.shape() != shape {
+            return Err(ModelError::Shape {
+                origin: self.origin.clone(),
+                name: name.to_owned(),
+                expected: shape.to_vec(),
+                found: view.shape().to_vec(),
+            });
+        }
+        let dtype = DType::try_from(view.dtype()).map_err(candle_core::Error::from)?;
+        let tensor = Tensor::from_raw_buffer(view.data(), dtype, shape, &self.device)?.to_dtype(DType::F32)?;
+        self.placed += view.data().len() as u64;
+        (self.report)(of_bytes("placed", self.placed, self.bytes.len() as u64, 0.5));
+        Ok(tensor)
+    }
+}

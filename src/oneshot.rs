@@ -1,0 +1,119 @@
+//! `warmcut cutout IN OUT`: one photo without a server.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::app::default_loader;
+use crate::cutout::image;
+use crate::model::{Loader, Stop};
+use crate::protocol::options::Options;
+
+/// `warmcut cutout`.
+#[derive(Clone, Debug, Args)]
+pub struct CutoutArgs {
+    /// The photo: JPEG, PNG or WebP; - is standard input
+    pub input: PathBuf,
+    /// The cutout; - is standard output
+    pub output: PathBuf,
+    /// The model [default: u2netp]
+    #[arg(long)]
+    pub model: Option<String>,
+    /// png, webp, jpg or auto [default: by the output's name, else png]
+    #[arg(long)]
+    pub format: Option<String>,
+    /// rgba, or alpha for the mask alone
+    #[arg(long)]
+    pub channels: Option<String>,
+    /// Colour behind the subject, RRGGBB
+    #[arg(long)]
+    pub bg_color: Option<String>,
+    /// 1 to 100, for jpg and webp
+    #[arg(long)]
+    pub quality: Option<String>,
+    /// Cut to the subject's box
+    #[arg(long)]
+    pub crop: bool,
+    /// Folder with u2netp.safetensors, instead of the built-in weights
+    #[arg(long)]
+    pub model_dir: Option<PathBuf>,
+    /// Threads of the network [default: one per core]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Largest photo in pixels
+    #[arg(long, default_value_t = 50_000_000)]
+    pub max_pixels: u64,
+}
+
+/// What a caller asked for that can't be done; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongArguments(String);
+
+impl CutoutArgs {
+    /// Checks the words before any work is done.
+    pub fn options(&self) -> Result<Options, WrongArguments> {
+        let by_name = self.output.extension().and_then(|extension| extension.to_str()).and_then(|extension| {
+            match extension.to_ascii_lowercase().as_str() {
+                "png" => Some("png"),
+                "webp" => Some("webp"),
+                "jpg" | "jpeg" => Some("jpg"),
+                _ => None,
+            }
+        });
+        let given = [
+            ("format", self.format.as_deref().or(by_name)),
+            ("channels", self.channels.as_deref()),
+            ("bg_color", self.bg_color.as_deref()),
+            ("quality", self.quality.as_deref()),
+            ("crop", self.crop.then_some("true")),
+        ];
+        let pairs = given.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        let options = Options::from_pairs(pairs).map_err(|error| WrongArguments(error.to_string()))?;
+        let loader = default_loader(None);
+        match &self.model {
+            Some(model) if model != loader.name() => {
+                Err(WrongArguments(format!("there is no model {model:?}; there is {}", loader.name())))
+            }
+            _ => Ok(options),
+        }
+    }
+}
+
+/// Reads, cuts out, writes. Blocks.
+pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
+    use anyhow::Context;
+    let bytes = read(&args.input).with_context(|| format!("{} can't be read", args.input.display()))?;
+    let photo = image::decode(&bytes, &image::Limits { max_pixels: args.max_pixels })?;
+    if photo.animated {
+        eprintln!("the photo is animated; this is its first frame");
+    }
+    let loader = default_loader(args.model_dir.as_ref());
+    let stop = Stop::default();
+    let loaded = loader.load(&mut |_| (), &stop)?;
+    let size = loaded.size();
+    let input = image::network_input(&photo, size)?;
+    let (_, map) = loaded.prime(&input, &mut |_| (), &stop)?;
+    let alpha = image::mask_to_alpha(&map, size, photo.width, photo.height)?;
+    let encoded = image::encode(&image::compose(photo, alpha, options)?, options)?;
+    write(&args.output, &encoded.bytes).with_context(|| format!("{} can't be written", args.output.display()))
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return std::fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if path != Path::new("-") {
+        return std::fs::write(path, bytes);
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}

@@ -1,0 +1,289 @@
+//! What a caller may ask of a cutout, in one type for query strings, form fields and JSON.
+//!
+//! The three ways in share one parser, so that they accept the same values and refuse the
+//! others with the same words. Unknown names, repeated names and values out of range are errors:
+//! a misspelt `bgcolor` that is silently ignored prints a shop's mugs without a background.
+//!
+//! This file knows names and ranges only; what the options do to pixels is the image room's.
+
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+/// Quality of lossy formats when none is asked for: no visible artefacts on photos, a third of
+/// the bytes of 100.
+pub const DEFAULT_QUALITY: u8 = 90;
+
+/// Longest model name accepted.
+const MAX_MODEL_NAME: usize = 64;
+
+/// File format of the cutout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputFormat {
+    /// Lossless, with transparency.
+    #[default]
+    Png,
+    /// Lossy colour with exact transparency; lossless at quality 100.
+    Webp,
+    /// Lossy and opaque: on `bg_color`, or white.
+    Jpg,
+    /// `jpg` when nothing is transparent, else `png`.
+    Auto,
+}
+
+/// Which channels the cutout holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// The photo with its background transparent.
+    #[default]
+    Rgba,
+    /// The mask alone, grey.
+    Alpha,
+}
+
+/// How large the cutout is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputSize {
+    /// As large as the photo, or its crop.
+    #[default]
+    Full,
+    /// At most 0.25 megapixels.
+    Preview,
+}
+
+/// Everything a caller may ask of one cutout.
+///
+/// Deserialising goes through [`Options::from_json`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Value")]
+pub struct Options {
+    /// File format.
+    pub format: OutputFormat,
+    /// Photo with transparency, or the mask alone.
+    pub channels: Channels,
+    /// Colour to put behind the subject, sRGB.
+    #[serde(serialize_with = "hex", skip_serializing_if = "Option::is_none")]
+    pub bg_color: Option<[u8; 3]>,
+    /// Cut the picture to the subject's box.
+    pub crop: bool,
+    /// Full size or preview.
+    pub size: OutputSize,
+    /// Model by name; the server's default when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// 1..=100 for lossy formats; [`DEFAULT_QUALITY`] when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u8>,
+}
+
+/// Why options were refused. The messages are safe to show to the caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// No option has this name.
+    #[error("unknown option `{name}`: allowed are {}", Options::NAMES.join(", "))]
+    Unknown {
+        /// What was sent, shortened.
+        name: String,
+    },
+    /// The same option came twice.
+    #[error("option `{name}` is given more than once: send it once")]
+    Repeated {
+        /// The option.
+        name: &'static str,
+    },
+    /// The value is not one of those allowed.
+    #[error("option `{name}` is `{value}`: allowed is {allowed}")]
+    Value {
+        /// The option.
+        name: &'static str,
+        /// What was sent, shortened.
+        value: String,
+        /// What would have been right.
+        allowed: &'static str,
+    },
+    /// The JSON was no object.
+    #[error("options must be a JSON object, not {found}")]
+    NotAnObject {
+        /// The JSON type found.
+        found: &'static str,
+    },
+}
+
+impl Options {
+    /// Every option's name, so that a caller can tell options from its other fields.
+    pub const NAMES: [&'static str; 7] =
+        ["format", "channels", "bg_color", "crop", "size", "model", "quality"];
+
+    /// Options from query or form fields; pass only fields that are meant as options.
+    ///
+    /// # Errors
+    /// [`OptionError`] for the first name or value that is not allowed.
+    pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, OptionError>
+    where
+        N: AsRef<str>,
+        V: AsRef<str>,
+    {
+        let mut options = Self::default();
+        let mut seen = [false; Self::NAMES.len()];
+        for (name, value) in pairs {
+            let name = name.as_ref();
+            let Some(index) = Self::NAMES.iter().position(|known| *known == name) else {
+                return Err(OptionError::Unknown { name: shorten(name) });
+            };
+            if std::mem::replace(&mut seen[index], true) {
+                return Err(OptionError::Repeated { name: Self::NAMES[index] });
+            }
+            options.set(Self::NAMES[index], value.as_ref())?;
+        }
+        Ok(options)
+    }
+
+    /// Options from a JSON object. Booleans and numbers may be themselves or strings; `null` is
+    /// the same as leaving the option out.
+    ///
+    /// # Errors
+    /// The same as [`Options::from_pairs`], and [`OptionError::NotAnObject`].
+    pub fn from_json(json: &Value) -> Result<Self, OptionError> {
+        let found = match json {
+            Value::Object(members) => {
+                let given = members.iter().filter(|(name, value)| {
+                    !value.is_null() || !Self::NAMES.contains(&name.as_str())
+                });
+                return Self::from_pairs(given.map(|(name, value)| match value {
+                    Value::String(text) => (name, text.clone()),
+                    other => (name, other.to_string()),
+                }));
+            }
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "an array",
+        };
+        Err(OptionError::NotAnObject { found })
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) -> Result<(), OptionError> {
+        let refuse = |allowed| OptionError::Value { name, value: shorten(value), allowed };
+        match name {
+            "format" => {
+                self.format = match value {
+                    "png" => OutputFormat::Png,
+                    "webp" => OutputFormat::Webp,
+                    "jpg" => OutputFormat::Jpg,
+                    "auto" => OutputFormat::Auto,
+                    _ => return Err(refuse("png, webp, jpg or auto")),
+                };
+            }
+            "channels" => {
+                self.channels = match value {
+                    "rgba" => Channels::Rgba,
+                    "alpha" => Channels::Alpha,
+                    _ => return Err(refuse("rgba or alpha")),
+                };
+            }
+            "bg_color" => {
+                let colour = parse_hex(value);
+                self.bg_color =
+                    Some(colour.ok_or_else(|| refuse("six hex digits RRGGBB, as in ffcc00"))?);
+            }
+            "crop" => {
+                self.crop = match value {
+                    "true" => true,
+                    "false" => false,
+                    _ => return Err(refuse("true or false")),
+                };
+            }
+            "size" => {
+                self.size = match value {
+                    "full" => OutputSize::Full,
+                    "preview" => OutputSize::Preview,
+                    _ => return Err(refuse("full or preview")),
+                };
+            }
+            "model" => {
+                let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+                if value.is_empty() || value.len() > MAX_MODEL_NAME || !value.bytes().all(plain) {
+                    return Err(refuse("a model's name: 1 to 64 letters, digits, `.`, `_` or `-`"));
+                }
+                self.model = Some(value.to_owned());
+            }
+            _ => {
+                // Digits only: `str::parse` would also take "+5".
+                let digits = value.bytes().all(|c| c.is_ascii_digit());
+                let number = value.parse().ok().filter(|n| digits && (1..=100).contains(n));
+                self.quality = Some(number.ok_or_else(|| refuse("a whole number from 1 to 100"))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// One text for all requests that give the same bytes, for a cache key.
+    ///
+    /// `model` is the identity of the model that will run (these options may name none, and a
+    /// name may come to mean other weights), so that two models never share a result.
+    pub fn canonical(&self, model: &str) -> String {
+        let mask = self.channels == Channels::Alpha;
+        let background = match (mask, self.bg_color, self.format) {
+            (true, ..) => None,
+            (false, None, OutputFormat::Jpg) => Some([255; 3]),
+            (false, colour, _) => colour,
+        };
+        let format = match self.format {
+            // On a background nothing is transparent.
+            OutputFormat::Auto if background.is_some() => OutputFormat::Jpg,
+            other => other,
+        };
+        let name = match format {
+            OutputFormat::Png => "png",
+            OutputFormat::Webp => "webp",
+            OutputFormat::Jpg => "jpg",
+            OutputFormat::Auto => "auto",
+        };
+        let quality = match format {
+            OutputFormat::Png => "-".to_owned(),
+            _ => self.quality.unwrap_or(DEFAULT_QUALITY).to_string(),
+        };
+        let background = background.map_or_else(|| "-".to_owned(), |c| hex_text(&c));
+        format!(
+            "format={name};channels={};bg_color={background};crop={};size={};quality={quality};model={model}",
+            if mask { "alpha" } else { "rgba" },
+            self.crop,
+            if self.size == OutputSize::Preview { "preview" } else { "full" },
+        )
+    }
+}
+
+impl TryFrom<Value> for Options {
+    type Error = OptionError;
+
+    fn try_from(json: Value) -> Result<Self, OptionError> {
+        Self::from_json(&json)
+    }
+}
+
+/// Enough of a refused name or value to recognise it, on one line.
+fn shorten(text: &str) -> String {
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
+    if text.chars().nth(40).is_some() { shown + "…" } else { shown }
+}
+
+fn parse_hex(text: &str) -> Option<[u8; 3]> {
+    let digits = text.strip_prefix('#').unwrap_or(text);
+    if digits.len() != 6 || !digits.bytes().all(|c| c.is_ascii_hexdigit()) {
+        return None;
+    }
+    let value = u32::from_str_radix(digits, 16).ok()?;
+    let [_, r, g, b] = value.to_be_bytes();
+    Some([r, g, b])
+}
+
+fn hex_text([r, g, b]: &[u8; 3]) -> String {
+    format!("{r:02x}{g:02x}{b:02x}")
+}
+
+fn hex<S: Serializer>(colour: &Option<[u8; 3]>, serializer: S) -> Result<S::Ok, S::Error> {
+    colour.as_ref().map(hex_text).serialize(serializer)
+}

@@ -1,0 +1,23 @@
+//! Sessions: one browser's visit, with a log that any channel can replay.
+//!
+//! What reaches a browser always goes through a log first, so that a live channel, a replay and
+//! polling can't disagree. Two logs feed a channel: the run log, where a stage is appended once for
+//! everybody, and the session's own log with its uploads and jobs. One key orders both (see
+//! [`key::EventKey`]), so an event id says where a channel stands in each of them.
+//!
+//! The room must not know HTTP or candle.
+
+pub mod follow;
+pub mod key;
+pub mod log;
+mod memory_log;
+pub mod registry;
+mod ring;
+pub mod snapshot;
+pub mod token;
+
+pub use follow::{Followed, Follower};
+pub use key::EventKey;
+pub use log::{Entry, LogError, Logs, Read};
+pub use memory_log::MemoryLogs;
+pub use registry::{MemorySessions, OpenError, Opened, Opening, Session, SessionError, Sessions};

@@ -1,0 +1,62 @@
+//! Logs to standard error, metrics to `/metrics`.
+
+use std::io::IsTerminal;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Seconds; a warm-up on a serverless GPU takes a minute, an embedded one a second or two.
+const WARMUP_BUCKETS: [f64; 11] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 180.0];
+/// Seconds; one step of a job.
+const STEP_BUCKETS: [f64; 11] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+
+/// Begins logging. `RUST_LOG` chooses what is logged.
+pub fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber in one process, as tests make it, changes nothing.
+    let _ = match format {
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    };
+}
+
+/// Begins counting. Servers of one process share what the first one began.
+pub fn metrics() -> Result<PrometheusHandle, BuildError> {
+    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full("warmcut_warmup_seconds".into()), &WARMUP_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_step_seconds".into()), &STEP_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full("warmcut_job_seconds".into()), &WARMUP_BUCKETS)?
+        .build_recorder();
+    let handle = HANDLE.get_or_init(|| recorder.handle()).clone();
+    // The same as above: only the first recorder counts.
+    let _ = metrics::set_global_recorder(recorder);
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!("warmcut_sessions", "Sessions that have not expired");
+    describe_gauge!("warmcut_channels", "Open SSE streams and WebSockets");
+    describe_gauge!("warmcut_jobs_waiting", "Jobs that no worker has claimed");
+    describe_gauge!("warmcut_jobs_running", "Jobs that a worker has");
+    describe_gauge!("warmcut_model_ready", "1 when a cutout would run now");
+    describe_gauge!("warmcut_resident_memory_bytes", "Memory of the process");
+    describe_counter!("warmcut_warmups_total", "Warm-ups by outcome");
+    describe_counter!("warmcut_jobs_total", "Ended jobs by status");
+    describe_counter!("warmcut_uploads_received_total", "Photos that came whole");
+    describe_counter!("warmcut_uploads_rejected_total", "Photos that were refused, by code");
+    describe_counter!("warmcut_cache_hits_total", "Photos whose cutout was there already");
+    describe_counter!("warmcut_problems_total", "Problems answered over HTTP, by code");
+    describe_counter!("warmcut_channels_too_slow_total", "Sockets closed because their client could not keep up");
+    describe_histogram!("warmcut_warmup_seconds", "From a run's start to ready or failed");
+    describe_histogram!("warmcut_job_seconds", "From an upload's acceptance to its cutout");
+    describe_histogram!("warmcut_job_step_seconds", "The steps of a job");
+}

@@ -1,0 +1,227 @@
+//! The model in this process: one run at a time, unload and reload.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::audit::{self, Outcome};
+use super::report::Reporter;
+use super::run::{Proven, Run, RunError};
+use super::{Cause, History, Known, Phase, Pool, PoolError, PoolState, warmup_failed};
+use crate::clock;
+use crate::model::{Loader, Segmenter};
+use crate::protocol::{Event, Ready, RunId, Stage};
+use crate::session::Logs;
+
+/// How a pool behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `model_load` and `gpu_ready` may each take so long, per try.
+    pub stage_timeout: Duration,
+    /// After a failed run, so long until a passive intent may start the next.
+    pub cooldown: Duration,
+    /// A run that takes longer is worth a warning.
+    pub slow: Duration,
+    /// Names this deploy in the audit.
+    pub deploy: String,
+    /// When the kernel started the process.
+    pub process_started: Instant,
+    /// When its socket listened.
+    pub listening: Instant,
+}
+
+/// The model in this process.
+pub struct LocalPool {
+    run: Run,
+    logs: Arc<dyn Logs>,
+    history: Arc<History>,
+    settings: Settings,
+    state: watch::Sender<PoolState>,
+    segmenter: RwLock<Option<Arc<dyn Segmenter>>>,
+    /// Held while a run begins or the model is dropped; holds when the last run failed.
+    gate: Mutex<Option<Instant>>,
+    tracker: TaskTracker,
+    draining: CancellationToken,
+}
+
+impl LocalPool {
+    /// A cold pool.
+    pub fn new(
+        loader: Arc<dyn Loader>,
+        known: Arc<Known>,
+        logs: Arc<dyn Logs>,
+        history: Arc<History>,
+        settings: Settings,
+        (tracker, draining): (TaskTracker, CancellationToken),
+    ) -> Arc<Self> {
+        let state = PoolState { model: loader.name().to_owned(), device: loader.device(), ..PoolState::default() };
+        let loading = Arc::new(Semaphore::new(1));
+        let run = Run { loader, known, stage_timeout: settings.stage_timeout, loading };
+        Arc::new(Self {
+            run,
+            logs,
+            history,
+            settings,
+            state: watch::Sender::new(state),
+            segmenter: RwLock::new(None),
+            gate: Mutex::new(None),
+            tracker,
+            draining,
+        })
+    }
+
+    /// The model, when it is ready.
+    pub fn segmenter(&self) -> Option<Arc<dyn Segmenter>> {
+        self.segmenter.read().clone()
+    }
+
+    /// Begins a run; the gate is held. Its first events are in the log when this returns, so a session
+    /// that opens next sees the run from its start.
+    async fn begin(self: &Arc<Self>, cause: Cause) -> RunId {
+        let run = RunId::random();
+        let first = self.state.borrow().run.is_none();
+        let now = Instant::now();
+        // The container stage of a run that begins with the process is the process's own start.
+        let with_process = first && cause.trigger == "start";
+        let (from, until) =
+            if with_process { (self.settings.process_started, self.settings.listening) } else { (now, now) };
+        let device = self.run.loader.device();
+        let estimates = self.history.estimates(&self.key(), with_process);
+        let usual = estimates.run;
+        self.state.send_modify(|state| {
+            *state = PoolState {
+                phase: Phase::Warming,
+                run: Some(run.clone()),
+                started_ms: clock::at_ms(from),
+                usual,
+                model: self.run.loader.name().to_owned(),
+                device: device.clone(),
+                load_ms: state.load_ms,
+                ..PoolState::default()
+            }
+        });
+        self.logs.begin_run().await;
+        let mut reporter =
+            Reporter::new(Arc::clone(&self.logs), self.state.clone(), run.clone(), device, estimates);
+        reporter.started(Stage::Container, from).await;
+        let detail = (!with_process).then(|| "the process was already running".to_owned());
+        reporter.done(until, detail).await;
+        if !with_process {
+            // Nothing was measured: there was nothing to start.
+            reporter.done.clear();
+        }
+        let pool = Arc::clone(self);
+        self.tracker.spawn(pool.finish_run(run.clone(), cause, reporter, with_process));
+        run
+    }
+
+    async fn finish_run(self: Arc<Self>, run: RunId, cause: Cause, mut reporter: Reporter, with_process: bool) {
+        let ended = tokio::select! {
+            () = self.draining.cancelled() => Err(RunError { reason: "the server is going away".to_owned() }),
+            ended = self.run.drive(&mut reporter) => ended,
+        };
+        let mut failed_at = self.gate.lock().await;
+        let ended_ms = clock::now_ms();
+        let started_ms = self.state.borrow().started_ms;
+        let total_ms = ended_ms.saturating_sub(started_ms);
+        metrics::histogram!("warmcut_warmup_seconds").record(total_ms as f64 / 1000.0);
+        match ended {
+            Ok(proven) => {
+                *failed_at = None;
+                self.succeed(&run, &reporter, proven, (ended_ms, total_ms)).await;
+                audit::run_ended(&run, &cause, started_ms, ended_ms, &self.settings.deploy, &Outcome::Ready);
+                if u128::from(total_ms) > self.settings.slow.as_millis() {
+                    tracing::warn!(%run, total_ms, stages = ?reporter.done, "slow start");
+                }
+                let (history, key, stages) = (Arc::clone(&self.history), self.key(), reporter.done);
+                tokio::task::spawn_blocking(move || history.record(&key, with_process, total_ms, &stages));
+            }
+            Err(RunError { reason }) => {
+                *failed_at = Some(Instant::now());
+                reporter.event(ended_ms, Event::Problem(warmup_failed(&reason).about_run(&run))).await;
+                self.state.send_modify(|state| {
+                    state.phase = Phase::Failed;
+                    state.ended_ms = Some(ended_ms);
+                    state.error = Some(reason.clone());
+                });
+                metrics::counter!("warmcut_warmups_total", "outcome" => "failed").increment(1);
+                audit::run_ended(&run, &cause, started_ms, ended_ms, &self.settings.deploy, &Outcome::Failed(&reason));
+            }
+        }
+    }
+
+    async fn succeed(&self, run: &RunId, reporter: &Reporter, proven: Proven, (ended_ms, total_ms): (u64, u64)) {
+        let Proven { segmenter, load_ms } = proven;
+        let model_bytes = segmenter.bytes();
+        *self.segmenter.write() = Some(segmenter);
+        let (model, device) = (self.run.loader.name().to_owned(), self.run.loader.device());
+        // The state first: who reads `ready` may upload at once.
+        self.state.send_modify(|state| {
+            state.phase = Phase::Ready;
+            state.ended_ms = Some(ended_ms);
+            state.progress = 1.0;
+            state.load_ms = Some(load_ms);
+            state.model_bytes = model_bytes;
+        });
+        let ready = Ready { run: run.clone(), cold: false, total_ms, model, device };
+        reporter.event(ended_ms, Event::Ready(ready)).await;
+        metrics::counter!("warmcut_warmups_total", "outcome" => "ready").increment(1);
+    }
+
+    fn key(&self) -> String {
+        format!("{} {}", self.run.loader.name(), self.run.loader.device())
+    }
+}
+
+#[async_trait]
+impl Pool for Arc<LocalPool> {
+    async fn ensure_warm(&self, cause: Cause) -> Result<RunId, PoolError> {
+        let failed_at = self.gate.lock().await;
+        let state = self.state.borrow().clone();
+        if let (Phase::Warming | Phase::Ready, Some(run)) = (state.phase, state.run.clone()) {
+            return Ok(run);
+        }
+        if self.draining.is_cancelled() {
+            return Err(PoolError::Draining);
+        }
+        if let (Some(at), false) = (*failed_at, cause.explicit) {
+            let left = (at + self.settings.cooldown).saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                return Err(PoolError::Cooling {
+                    run: state.run,
+                    reason: state.error.unwrap_or_default(),
+                    retry_after_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+                });
+            }
+        }
+        Ok(self.begin(cause).await)
+    }
+
+    fn follow(&self) -> watch::Receiver<PoolState> {
+        self.state.subscribe()
+    }
+
+    async fn unload(&self, reason: &str) -> Result<bool, PoolError> {
+        let _gate = self.gate.lock().await;
+        if self.state.borrow().phase == Phase::Warming {
+            return Err(PoolError::Warming);
+        }
+        let Some(segmenter) = self.segmenter.write().take() else { return Ok(false) };
+        drop(segmenter);
+        self.state.send_modify(|state| {
+            state.phase = Phase::Cold;
+            state.model_bytes = 0;
+            state.error = None;
+        });
+        // What the allocator holds back for itself goes too.
+        tokio::task::spawn_blocking(crate::memory::give_back);
+        tracing::info!(reason, "model unloaded");
+        Ok(true)
+    }
+}

@@ -1,0 +1,154 @@
+//! Warm-up: from nothing to a model that has proven itself, told as it happens.
+//!
+//! One run at a time, shared by everybody who waits for it. Each stage is reported when its work
+//! starts and when it is done; nothing is timed by guess. A run that fails leaves the server up and
+//! says why, and the next intent tries again.
+//!
+//! The room must not know HTTP or what a session is; it writes to the run log and knows a session only
+//! as a name in the audit.
+
+mod audit;
+mod history;
+mod local;
+pub mod process;
+mod report;
+mod run;
+mod validation;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::protocol::{Code, Eta, Problem, RunId, SessionId, Stage};
+
+pub use history::{Estimates, History, Percentiles};
+pub use local::{LocalPool, Settings};
+pub use validation::Known;
+
+/// Who or what wants the model.
+#[derive(Clone, Debug)]
+pub struct Cause {
+    /// `start`, `warmup`, `cutouts`, or a shopper's trigger such as `hover`.
+    pub trigger: String,
+    /// The session, if it was one.
+    pub session: Option<SessionId>,
+    /// A person asked for it, so a recent failure is no reason to wait.
+    pub explicit: bool,
+}
+
+impl Cause {
+    /// Something of the server's own, or of its operator.
+    pub fn explicit(trigger: &str) -> Self {
+        Self { trigger: trigger.to_owned(), session: None, explicit: true }
+    }
+}
+
+/// Where the model is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Not loaded, and nobody asked.
+    #[default]
+    Cold,
+    /// A run is under way.
+    Warming,
+    /// A real inference gave the known answer.
+    Ready,
+    /// The last run failed.
+    Failed,
+}
+
+/// Everything that may be said of the model and its last run.
+#[derive(Clone, Debug, Default)]
+pub struct PoolState {
+    /// Where it is.
+    pub phase: Phase,
+    /// The latest run.
+    pub run: Option<RunId>,
+    /// Its current or last stage.
+    pub stage: Option<Stage>,
+    /// 0 to 1, of the whole run; never goes backwards within it.
+    pub progress: f32,
+    /// When its first stage started, Unix milliseconds.
+    pub started_ms: u64,
+    /// When it ended.
+    pub ended_ms: Option<u64>,
+    /// What a run like it takes.
+    pub usual: Option<Percentiles>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The model's name.
+    pub model: String,
+    /// What it runs on.
+    pub device: String,
+    /// How long `model_load` took the last time, in milliseconds.
+    pub load_ms: Option<u64>,
+    /// Bytes of weights in memory; 0 when none are.
+    pub model_bytes: u64,
+}
+
+impl PoolState {
+    /// How long the latest run took or has taken, in milliseconds.
+    pub fn elapsed_ms(&self, now_ms: u64) -> u64 {
+        self.ended_ms.unwrap_or(now_ms).saturating_sub(self.started_ms)
+    }
+
+    /// Until ready; none when it is, when too few runs were measured, or past their p90.
+    pub fn eta(&self, now_ms: u64) -> Option<Eta> {
+        if self.phase != Phase::Warming {
+            return None;
+        }
+        self.usual?.remaining(self.elapsed_ms(now_ms))
+    }
+}
+
+/// Why there will be no model for now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    /// It failed a moment ago; trying again at once would only fail again.
+    #[error("the last warm-up failed: {reason}; the next one may start in {retry_after_ms} ms")]
+    Cooling {
+        /// The run that failed.
+        run: Option<RunId>,
+        /// Why it did.
+        reason: String,
+        /// When another may start.
+        retry_after_ms: u64,
+    },
+    /// A run is under way, so there is nothing to unload.
+    #[error("a warm-up is under way; unload when it has ended")]
+    Warming,
+    /// The server is going away.
+    #[error("the server is going away")]
+    Draining,
+}
+
+impl PoolError {
+    /// What a client is told.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Cooling { run, reason, retry_after_ms } => {
+                let problem = warmup_failed(reason).retry_after(retry_after_ms.div_ceil(1000));
+                Problem { run: run.clone(), ..problem }
+            }
+            Self::Warming => Problem::new(Code::RateLimited, self.to_string()),
+            Self::Draining => Problem::new(Code::Draining, self.to_string()),
+        }
+    }
+}
+
+/// What a client is told of a run that failed.
+pub fn warmup_failed(reason: &str) -> Problem {
+    Problem::new(Code::WarmupFailed, format!("the model could not be made ready: {reason}"))
+}
+
+/// The machines that hold the model; in one process, this process.
+#[async_trait]
+pub trait Pool: Send + Sync + 'static {
+    /// The run that is under way or that got the model ready; a new one if there is none.
+    async fn ensure_warm(&self, cause: Cause) -> Result<RunId, PoolError>;
+
+    /// Where the model is now, and every change after.
+    fn follow(&self) -> watch::Receiver<PoolState>;
+
+    /// Drops the model and gives its memory back. True when there was one.
+    async fn unload(&self, reason: &str) -> Result<bool, PoolError>;
+}

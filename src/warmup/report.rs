@@ -1,0 +1,101 @@
+//! Tells of a run: every stage to the run log when it happens, and the sum to the pool's state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Estimates, PoolState};
+use crate::clock;
+use crate::model::Progress;
+use crate::protocol::{Event, RunId, Stage, StageEvent, StageStatus};
+use crate::session::Logs;
+
+/// Four progress events a second.
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// Reports one run.
+pub(super) struct Reporter {
+    logs: Arc<dyn Logs>,
+    state: watch::Sender<PoolState>,
+    run: RunId,
+    device: String,
+    estimates: Estimates,
+    stage: Stage,
+    stage_started_ms: u64,
+    /// The highest progress that was told of this stage, also by an earlier try.
+    high: f32,
+    /// Durations of stages that are done.
+    pub(super) done: Vec<(Stage, u64)>,
+}
+
+impl Reporter {
+    pub(super) fn new(
+        logs: Arc<dyn Logs>,
+        state: watch::Sender<PoolState>,
+        run: RunId,
+        device: String,
+        estimates: Estimates,
+    ) -> Self {
+        let stage = Stage::Container;
+        Self { logs, state, run, device, estimates, stage, stage_started_ms: 0, high: 0.0, done: Vec::new() }
+    }
+
+    /// The work of a stage starts, or started at an instant that was measured before.
+    pub(super) async fn started(&mut self, stage: Stage, at: Instant) {
+        if stage != self.stage {
+            self.high = 0.0;
+        }
+        (self.stage, self.stage_started_ms) = (stage, clock::at_ms(at));
+        self.tell(StageStatus::Started, self.stage_started_ms, Progress::default()).await;
+    }
+
+    pub(super) async fn progress(&mut self, progress: Progress) {
+        self.tell(StageStatus::Progress, clock::now_ms(), progress).await;
+    }
+
+    pub(super) async fn done(&mut self, at: Instant, detail: Option<String>) {
+        let at_ms = clock::at_ms(at);
+        self.done.push((self.stage, at_ms.saturating_sub(self.stage_started_ms)));
+        self.tell(StageStatus::Done, at_ms, Progress { fraction: Some(1.0), detail }).await;
+    }
+
+    pub(super) async fn failed(&mut self, status: StageStatus, reason: &str) {
+        self.tell(status, clock::now_ms(), Progress { fraction: None, detail: Some(reason.to_owned()) }).await;
+    }
+
+    /// Anything else that the run says.
+    pub(super) async fn event(&self, at_ms: u64, event: Event) {
+        self.logs.append_run(at_ms, event).await;
+    }
+
+    async fn tell(&mut self, status: StageStatus, at_ms: u64, progress: Progress) {
+        // Progress never goes backwards within a run: a second try says nothing until it is farther
+        // than the first one was.
+        let fraction = progress.fraction.filter(|fraction| *fraction >= self.high);
+        self.high = fraction.unwrap_or(self.high);
+        let elapsed_ms = at_ms.saturating_sub(self.stage_started_ms);
+        let running = matches!(status, StageStatus::Started | StageStatus::Progress);
+        let usual = self.estimates.stages.get(&self.stage).filter(|_| running);
+        let event = StageEvent {
+            run: self.run.clone(),
+            stage: self.stage,
+            status,
+            device: Some(self.device.clone()),
+            elapsed_ms,
+            progress: fraction,
+            eta_ms: usual.and_then(|usual| usual.remaining(elapsed_ms)),
+            detail: progress.detail,
+        };
+        let before = Stage::ALL.iter().position(|stage| *stage == self.stage).unwrap_or(0) as f32;
+        let within = if status == StageStatus::Done { 1.0 } else { self.high };
+        let whole = (before + within) / Stage::ALL.len() as f32;
+        let stage = self.stage;
+        self.logs.append_run(at_ms, Event::Stage(event)).await;
+        self.state.send_modify(|state| {
+            state.stage = Some(stage);
+            state.progress = state.progress.max(whole.min(1.0));
+        });
+    }
+}

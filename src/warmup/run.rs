@@ -1,0 +1,179 @@
+//! One run: container, load, prime, validate; with tries, time limits and backoff.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use super::report::{PROGRESS_EVERY, Reporter};
+use super::validation::Known;
+use crate::model::{Loaded, Loader, ModelError, Progress, Segmenter, Stop};
+use crate::protocol::{Stage, StageStatus};
+
+/// A warm-up is tried so often; what fails three times in a row is broken, not unlucky.
+const TRIES: u32 = 3;
+/// Before the second try, doubled before each further one, and spread by up to half, so that many
+/// servers with the same trouble don't knock in step.
+const BACKOFF: Duration = Duration::from_millis(400);
+
+/// What a run needs.
+pub(super) struct Run {
+    pub(super) loader: Arc<dyn Loader>,
+    pub(super) known: Arc<Known>,
+    /// Each of the two working stages may take so long.
+    pub(super) stage_timeout: Duration,
+    /// Held by a thread that loads. One that outlives its time limit keeps it, so the model is never
+    /// loaded twice at once.
+    pub(super) loading: Arc<Semaphore>,
+}
+
+/// The model, proven.
+pub(super) struct Proven {
+    pub(super) segmenter: Arc<dyn Segmenter>,
+    pub(super) load_ms: u64,
+}
+
+/// Why a run failed for good.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(super) struct RunError {
+    pub(super) reason: String,
+}
+
+/// Why a try failed.
+#[derive(Debug, thiserror::Error)]
+enum TryError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("{stage} was not done within {limit:?}", stage = stage.as_str())]
+    Timeout { stage: Stage, limit: Duration },
+    #[error("an earlier try still hangs after {0:?}; the model is not loaded a second time beside it")]
+    Hanging(Duration),
+    #[error("the warm-up's thread panicked: {0}")]
+    Panic(String),
+}
+
+impl Run {
+    /// Loads and proves the model, trying again when it fails.
+    pub(super) async fn drive(&self, reporter: &mut Reporter) -> Result<Proven, RunError> {
+        for n in 1..=TRIES {
+            match self.try_once(reporter).await {
+                Ok(proven) => return Ok(proven),
+                Err((stage, error)) => {
+                    tracing::warn!(stage = stage.as_str(), try_number = n, %error, "warm-up failed");
+                    if n == TRIES {
+                        let reason = error.to_string();
+                        reporter.failed(StageStatus::Failed, &reason).await;
+                        return Err(RunError { reason });
+                    }
+                    let wait = jittered(BACKOFF * 2_u32.pow(n - 1));
+                    let detail = format!("try {n} of {TRIES} failed: {error}; next in {} ms", wait.as_millis());
+                    reporter.failed(StageStatus::Retrying, &detail).await;
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+        Err(RunError { reason: "no try was made".to_owned() })
+    }
+
+    async fn try_once(&self, reporter: &mut Reporter) -> Result<Proven, (Stage, TryError)> {
+        let started = Instant::now();
+        reporter.started(Stage::ModelLoad, started).await;
+        let loader = Arc::clone(&self.loader);
+        let loaded = self.stage(reporter, Stage::ModelLoad, move |report, stop| loader.load(report, stop)).await?;
+        let done = Instant::now();
+        let load_ms = u64::try_from((done - started).as_millis()).unwrap_or(u64::MAX);
+        let (bytes, size) = (loaded.bytes(), loaded.size() as usize);
+        reporter.done(done, Some(format!("{bytes} bytes of weights"))).await;
+
+        reporter.started(Stage::GpuReady, Instant::now()).await;
+        let known = Arc::clone(&self.known);
+        let (segmenter, device) = self
+            .stage(reporter, Stage::GpuReady, move |report, stop| prove(loaded, &known, size, report, stop))
+            .await?;
+        reporter.done(Instant::now(), Some(device)).await;
+        Ok(Proven { segmenter, load_ms })
+    }
+
+    /// Runs a stage's work on a thread of its own and tells of its progress.
+    async fn stage<T: Send + 'static>(
+        &self,
+        reporter: &mut Reporter,
+        stage: Stage,
+        work: impl FnOnce(&mut dyn FnMut(Progress), &Stop) -> Result<T, ModelError> + Send + 'static,
+    ) -> Result<T, (Stage, TryError)> {
+        let (told, mut progress) = watch::channel(Progress::default());
+        let stop = Stop::default();
+        let permit = tokio::time::timeout(self.stage_timeout, Arc::clone(&self.loading).acquire_owned())
+            .await
+            .map_err(|_| (stage, TryError::Hanging(self.stage_timeout)))?
+            .map_err(|_| (stage, TryError::Hanging(Duration::ZERO)))?;
+        let thread = tokio::task::spawn_blocking({
+            let stop = stop.clone();
+            move || {
+                let _permit = permit;
+                work(&mut |progress| drop(told.send_replace(progress)), &stop)
+            }
+        });
+        let deadline = tokio::time::sleep(self.stage_timeout);
+        tokio::pin!(thread, deadline);
+        let mut next_tell = Instant::now();
+        // Cancel safety: a watch keeps the newest value, the thread and the deadline are pinned.
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut thread => {
+                    let ended = ended.map_err(|panic| (stage, TryError::Panic(panic.to_string())))?;
+                    return ended.map_err(|error| (stage, error.into()));
+                }
+                () = &mut deadline => {
+                    stop.stop();
+                    return Err((stage, TryError::Timeout { stage, limit: self.stage_timeout }));
+                }
+                true = wait_for_progress(&mut progress, next_tell) => {
+                    let newest = progress.borrow_and_update().clone();
+                    reporter.progress(newest).await;
+                    next_tell = Instant::now() + PROGRESS_EVERY;
+                }
+            }
+        }
+    }
+}
+
+/// True when there is progress to tell and it is time to; never returns once the thread has dropped
+/// its end.
+async fn wait_for_progress(progress: &mut watch::Receiver<Progress>, not_before: Instant) -> bool {
+    tokio::time::sleep_until(not_before).await;
+    match progress.changed().await {
+        Ok(()) => true,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Primes with the known photo and compares its answer.
+fn prove(
+    loaded: Box<dyn Loaded>,
+    known: &Known,
+    size: usize,
+    report: &mut dyn FnMut(Progress),
+    stop: &Stop,
+) -> Result<(Arc<dyn Segmenter>, String), ModelError> {
+    let mut device = String::new();
+    let mut keep = |progress: Progress| {
+        if let Some(detail) = &progress.detail {
+            device.clone_from(detail);
+        }
+        report(progress);
+    };
+    let (segmenter, map) = loaded.prime(&known.rgb, &mut keep, stop)?;
+    known.validate(&map, size)?;
+    Ok((segmenter, format!("{device}; the known photo gave the known answer")))
+}
+
+fn jittered(wait: Duration) -> Duration {
+    let mut byte = [0];
+    // Without random numbers the wait is merely not spread.
+    let _ = getrandom::fill(&mut byte);
+    wait + wait.mul_f32(f32::from(byte[0]) / 512.0)
+}

@@ -1,0 +1,68 @@
+// Every word that the widget says. A shop overrides them on an element, as a property
+// (`element.strings = { choose: 'Foto wählen' }`) or an attribute (`data-strings='{"choose": …}'`).
+
+export const STRINGS = {
+  title: 'Add your photo',
+  choose: 'Choose a photo',
+  drop: 'or drop it here',
+  limits: 'JPEG, PNG or WebP',
+  limits_size: 'JPEG, PNG or WebP, up to {size}',
+  idle: 'The background goes, your favourite stays. You see it happen, right here.',
+
+  connecting: 'Connecting',
+  reconnecting: 'Connection lost, trying again',
+  unreachable: 'The cutout service can’t be reached, trying again',
+  warming: 'Getting ready, choose your photo meanwhile',
+  again: 'The service restarted and starts over',
+  ready: 'Ready when you are',
+  uploading: 'Sending your photo',
+  uploading_cold: 'Sending your photo while we get ready',
+  starting: 'Your photo is here, nearly ready for it',
+  queued: 'In line, number {position}',
+  waiting: 'Your photo is here',
+  processing: 'Cutting out',
+  done: 'Your cutout is ready',
+  done_in: 'Your cutout, after {time}',
+  failed: 'That didn’t work',
+
+  container: 'Start the machine',
+  model_load: 'Load the model',
+  gpu_ready: 'Test it on a photo',
+  upload: 'Send the photo',
+  queue: 'Wait for a turn',
+  cutout: 'Cut it out',
+  decode: 'reading',
+  infer: 'finding the outline',
+  compose: 'cutting',
+  encode: 'packing',
+  retrying: 'once more',
+  step_todo: 'not yet',
+  step_now: 'under way',
+  step_done: 'done',
+  step_failed: 'failed',
+
+  eta: 'about {seconds} s',
+  soon: 'a few seconds',
+  late: 'taking longer than usual',
+  seconds: '{n} s',
+  minutes: '{m} min {n} s',
+  percent: '{n} %',
+  progress: 'Progress',
+  result: 'Your photo without its background',
+  photo: 'Your photo',
+  cancel: 'Cancel',
+  retry: 'Try again',
+  another: 'Another photo',
+  download: 'Download',
+
+  problem: 'Something went wrong on our side. Try again in a moment.',
+  problem_unauthorized: 'This page may not use the cutout service. Please tell the shop.',
+  problem_upload_incomplete: 'The photo didn’t get through. Check your connection and try again.',
+  problem_unreadable_file: 'Your browser can’t read this file any more. Choose it again.',
+  problem_wrong_type: '“{name}” is not a photo we can read. Choose a JPEG, PNG or WebP. On an iPhone, a screenshot of the photo works too.',
+  problem_too_large: 'This photo has {size}, the limit is {limit}. Choose a smaller one.',
+  problem_empty: '“{name}” is empty. Choose another photo.',
+};
+
+/** Puts values into a string's `{places}`. */
+export const fill = (text, values) => text.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);

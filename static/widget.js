@@ -1,0 +1,181 @@
+// warmcut's loader. One tag makes a page ready for cutouts:
+//
+//   <script type="module" src="https://cut.example/widget.js" data-key="pk_…"></script>
+//   <warm-cutout></warm-cutout>
+//
+// It watches for the first sign that a shopper will upload a photo, opens the session's channel
+// then, so that the model warms while the shopper still looks for the photo, and brings the rest
+// (`widget-channel.js`, `widget-ui.js`) only when it is needed.
+
+const tag = [...document.scripts].find((script) => script.src === import.meta.url);
+
+/** What warms without `data-warm-on`: everything but the mere view of a page, since a GPU costs. */
+const TRIGGERS = 'hover focus touch viewport selector upload';
+
+/** Below these a pointer only passes by: instant.page's dwell, and quicklink's for a mere selector. */
+const DWELL_MS = { hover: 65, selector: 200 };
+
+/** A phone has no hover: half of the element is seen, and scrolling has stopped for so long. */
+const REST_MS = 500;
+
+/** Who looks at a page for so long didn't land on it by mistake. */
+const VIEW_MS = 2500;
+
+const HOT = 'warm-cutout, [data-warm-upload]';
+const SELECTOR = '[data-warm-selector]';
+
+const IDLE = Object.freeze({ phase: 'idle', transport: null, run: null, session: null, problem: null, failures: 0 });
+
+/**
+ * One visit's line to the server. Dispatches a `CustomEvent` for each event of the wire, named by
+ * its type with the object as `detail`; `state` when the phase changes; `result` when the bytes
+ * of a preview or cutout are here.
+ */
+class Connection extends EventTarget {
+  #options;
+  #channel;
+  #loading;
+
+  constructor(options) {
+    super();
+    this.#options = options;
+  }
+
+  /** `{phase: idle|connecting|warming|ready|failed|refused, transport, run, session, problem, failures}`. */
+  get state() {
+    return this.#channel?.state ?? IDLE;
+  }
+
+  /** The server's clock now, as well as it can be told. */
+  now() {
+    return this.#channel?.now() ?? Date.now();
+  }
+
+  /** Opens the channel, which starts a warm-up where none is warm. Harmless when repeated. */
+  async warm(trigger = 'manual') {
+    (await this.#load()).warm(trigger);
+  }
+
+  /** Sends a photo; `done` gives `{blob, cutout}`, or rejects with a problem. */
+  upload(file, options = {}) {
+    const upload = `u_${crypto.randomUUID()}`;
+    const done = this.#load().then((channel) => channel.upload(upload, file, options));
+    return { upload, done, cancel: () => this.cancel(upload) };
+  }
+
+  /** Stops a job or an upload, by its id. */
+  async cancel(id) {
+    (await this.#load()).cancel(id);
+  }
+
+  /** Hangs up. The session lives on for a while, and `warm` finds it again. */
+  close() {
+    this.#channel?.close();
+  }
+
+  #load() {
+    this.#loading ??= import('./widget-channel.js').then(
+      ({ Channel }) => (this.#channel = new Channel(this, this.#options)),
+      (error) => {
+        this.#loading = null; // offline, perhaps: the next intent tries again
+        throw error;
+      },
+    );
+    return this.#loading;
+  }
+}
+
+const connections = new Map();
+
+/** The connection to a server with a key; asked twice, the same one. */
+export function connect({ server = new URL(import.meta.url).origin, key = tag?.dataset.key } = {}) {
+  const name = `${server} ${key ?? ''}`;
+  if (!connections.has(name)) connections.set(name, new Connection({ server, key }));
+  return connections.get(name);
+}
+
+const enabled = new Set((tag?.dataset.warmOn ?? TRIGGERS).split(/\s+/));
+let lowBattery = () => false;
+navigator.getBattery?.().then((b) => (lowBattery = () => !b.charging && b.level <= 0.2), () => {});
+
+/** An explicit click always warms; whatever is less stays quiet where bytes or power are short. */
+function intend(trigger) {
+  if (!enabled.has(trigger) || window.Shopify?.designMode || document.prerendering) return;
+  const { saveData, effectiveType } = navigator.connection ?? {};
+  if (trigger !== 'upload' && (saveData || /2g/.test(effectiveType) || lowBattery())) return;
+  connect().warm(trigger).catch(() => {});
+}
+
+// Listening on the document covers elements that come later, such as a theme's section reload.
+let over = null;
+let dwell = 0;
+document.addEventListener('pointerover', ({ target, pointerType }) => {
+  const hot = target.closest?.(`${HOT}, ${SELECTOR}`) ?? null;
+  if (hot === over || pointerType === 'touch') return;
+  over = hot;
+  clearTimeout(dwell);
+  const trigger = hot?.matches(HOT) ? 'hover' : 'selector';
+  if (hot) dwell = setTimeout(intend, DWELL_MS[trigger], trigger);
+});
+for (const [type, trigger] of [['focusin', 'focus'], ['touchstart', 'touch'], ['click', 'upload'], ['dragenter', 'upload']]) {
+  const listen = ({ target }) => target.closest?.(HOT) && intend(trigger);
+  document.addEventListener(type, listen, { passive: true, capture: true });
+}
+document.addEventListener('change', ({ target }) => target.closest?.(SELECTOR) && intend('selector'));
+
+// The interface is brought where it is about to be seen.
+const near = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) if (isIntersecting) target.load().catch(() => {});
+}, { rootMargin: '200px' });
+
+let resting = 0;
+function rest() {
+  clearTimeout(resting);
+  if (matchMedia('(hover: none) and (pointer: coarse)').matches) resting = setTimeout(look, REST_MS);
+}
+function look() {
+  for (const hot of document.querySelectorAll(HOT)) {
+    const { top, bottom, height } = hot.getBoundingClientRect();
+    if (Math.min(bottom, innerHeight) - Math.max(top, 0) >= height / 2) intend('viewport');
+  }
+}
+document.addEventListener('scroll', rest, { passive: true });
+
+function view() {
+  rest();
+  setTimeout(() => document.visibilityState === 'visible' && intend('page_view'), VIEW_MS);
+}
+if (document.prerendering) document.addEventListener('prerenderingchange', view, { once: true });
+else view();
+
+/** `<warm-cutout>`: the place of the interface, which `widget-ui.js` fills. */
+class WarmCutout extends HTMLElement {
+  #view;
+
+  connectedCallback() {
+    near.observe(this);
+  }
+
+  disconnectedCallback() {
+    near.unobserve(this);
+  }
+
+  /** Brings the interface and gives its view. */
+  load() {
+    this.#view ??= import('./widget-ui.js').then(
+      ({ mount }) => mount(this, connect()),
+      (error) => {
+        this.#view = null;
+        throw error;
+      },
+    );
+    return this.#view;
+  }
+
+  /** Cuts out a photo, as if the shopper had chosen it. */
+  async upload(file) {
+    (await this.load()).choose(file);
+  }
+}
+
+if (!customElements.get('warm-cutout')) customElements.define('warm-cutout', WarmCutout);
