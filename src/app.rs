@@ -12,14 +12,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Warm};
 use crate::cutout::intake::{Parts, UploadLimits};
-use crate::cutout::{Blobs, Inference, Intake, Jobs, Links, MemoryJobs, Pace, Results, Workers, image, spawn_workers};
+use crate::cutout::{
+    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, Pace, Results, Workers, image, spawn_workers,
+};
 use crate::http::{self, Admission, App, AppState, Keys};
 use crate::model::{Loader, Source, U2NetLoader, u2net};
 use crate::protocol::{Code, Limits, Problem};
 use crate::session::token::Secret;
 use crate::session::{Logs, MemoryLogs, MemorySessions};
-use crate::warmup::{Cause, History, Known, LocalPool, Phase, Pool, Settings};
 use crate::telemetry;
+use crate::warmup::{Cause, History, Known, LocalPool, Phase, Pool, Settings};
 
 /// Running jobs may finish within this time of a shutdown; what runs then is ended.
 const JOBS_FINISH: Duration = Duration::from_secs(5);
@@ -86,10 +88,12 @@ impl Server {
         warn_of_open_door(&address, keys.is_some());
 
         let spool = spool(config)?;
-        let (tracker, draining, closing) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        let (tracker, draining, closing) =
+            (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let logs: Arc<dyn Logs> = Arc::new(MemoryLogs::default());
         let secret = Secret::random();
-        let sessions = MemorySessions::new(Arc::clone(&logs), secret.clone(), config.session_ttl, config.max_sessions);
+        let sessions =
+            MemorySessions::new(Arc::clone(&logs), secret.clone(), config.session_ttl, config.max_sessions);
 
         let settings = Settings {
             stage_timeout: config.warmup_timeout,
@@ -105,12 +109,15 @@ impl Server {
         let pool = LocalPool::new(loader, Arc::new(known), Arc::clone(&logs), history, settings, tasks);
 
         let image_limits = image::Limits { max_pixels: config.max_pixels };
-        let results_blobs = Arc::new(Blobs::new(&folder(&spool, "cutouts")?, config.cache_memory, config.cache_bytes)?);
+        let results_blobs =
+            Arc::new(Blobs::new(&folder(&spool, "cutouts")?, config.cache_memory, config.cache_bytes)?);
         let results = Arc::new(Results::new(results_blobs, config.keep, config.cache_bytes));
         let links = Links::new(secret.clone());
         let pace = Arc::new(Pace::new(config.workers));
-        let jobs: Arc<dyn Jobs> = Arc::new(MemoryJobs::new(config.queue, Arc::clone(&logs), Arc::clone(&pace)));
-        let uploads = Arc::new(Blobs::new(&folder(&spool, "uploads")?, config.upload_memory, config.upload_disk)?);
+        let jobs: Arc<dyn Jobs> =
+            Arc::new(MemoryJobs::new(config.queue, Arc::clone(&logs), Arc::clone(&pace)));
+        let uploads =
+            Arc::new(Blobs::new(&folder(&spool, "uploads")?, config.upload_memory, config.upload_disk)?);
         let intake = Intake::new(Parts {
             logs: Arc::clone(&logs),
             jobs: Arc::clone(&jobs),
@@ -173,7 +180,8 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { app, listener, max_connections, _spool: spool, .. } = self;
         let router = http::router(Arc::clone(&app));
-        let serving = tokio::spawn(http::serve::serve(listener, router, max_connections, app.closing.clone()));
+        let serving =
+            tokio::spawn(http::serve::serve(listener, router, max_connections, app.closing.clone()));
         shutdown.await;
         tracing::info!("shutting down");
         app.draining.cancel();

@@ -18,8 +18,8 @@ pub fn now_ms() -> u64 {
 
 /// Unix milliseconds of an instant, also of one before the process's first look at the clock.
 pub fn at_ms(instant: Instant) -> u64 {
-    let (anchor, unix) =
-        ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()));
+    let (anchor, unix) = ANCHOR
+        .get_or_init(|| (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()));
     let time = match instant.checked_duration_since(*anchor) {
         Some(later) => *unix + later,
         None => unix.saturating_sub(anchor.duration_since(instant)),

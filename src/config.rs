@@ -136,7 +136,8 @@ impl Config {
 
     /// Names this deploy.
     pub fn deploy(&self) -> String {
-        let platform = || ["K_REVISION", "RENDER_GIT_COMMIT"].iter().find_map(|name| std::env::var(name).ok());
+        let platform =
+            || ["K_REVISION", "RENDER_GIT_COMMIT"].iter().find_map(|name| std::env::var(name).ok());
         self.deploy_id.clone().or_else(platform).unwrap_or_else(|| "none".to_owned())
     }
 }
@@ -145,7 +146,8 @@ impl Default for Config {
     /// What an empty command line gives.
     fn default() -> Self {
         use clap::{Command, FromArgMatches};
-        let matches = Self::augment_args(Command::new("warmcut").no_binary_name(true)).get_matches_from([""; 0]);
+        let matches =
+            Self::augment_args(Command::new("warmcut").no_binary_name(true)).get_matches_from([""; 0]);
         Self::from_arg_matches(&matches).expect("every flag has a default or is optional")
     }
 }
@@ -157,6 +159,9 @@ mod tests {
     #[test]
     fn an_empty_command_line_is_a_whole_configuration() {
         let config = Config::default();
-        assert_eq!((config.queue, config.warm, config.session_ttl), (256, Warm::Start, Duration::from_secs(1800)));
+        assert_eq!(
+            (config.queue, config.warm, config.session_ttl),
+            (256, Warm::Start, Duration::from_secs(1800))
+        );
     }
 }

@@ -108,7 +108,11 @@ fn client_command(command: impl Future<Output = Result<bool, ClientError>>) -> a
 async fn load(args: LoadArgs) -> Result<bool, ClientError> {
     let json = args.json;
     let report = client::load(args, SAMPLE).await?;
-    if json { print_json(&report) } else { print!("{report}") }
+    if json {
+        print_json(&report)
+    } else {
+        say(&report)
+    }
     Ok(report.succeeded())
 }
 
@@ -116,7 +120,7 @@ async fn doctor(args: DoctorArgs) -> Result<bool, ClientError> {
     let json = args.json;
     let line = |check: &client::doctor::Check| {
         if !json {
-            println!("{check}");
+            say(check);
         }
     };
     let report = client::doctor(args, SAMPLE, line).await?;
@@ -126,8 +130,14 @@ async fn doctor(args: DoctorArgs) -> Result<bool, ClientError> {
     Ok(report.succeeded())
 }
 
+/// To standard output; a reader that has gone, such as `head`, is no reason to panic.
+fn say(text: &impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 fn print_json(report: &impl serde::Serialize) {
-    println!("{}", serde_json::to_string(report).expect("reports are plain data"));
+    say(&serde_json::to_string(report).expect("reports are plain data"));
 }
 
 fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {

@@ -54,14 +54,15 @@ pub struct WrongArguments(String);
 impl CutoutArgs {
     /// Checks the words before any work is done.
     pub fn options(&self) -> Result<Options, WrongArguments> {
-        let by_name = self.output.extension().and_then(|extension| extension.to_str()).and_then(|extension| {
-            match extension.to_ascii_lowercase().as_str() {
-                "png" => Some("png"),
-                "webp" => Some("webp"),
-                "jpg" | "jpeg" => Some("jpg"),
-                _ => None,
-            }
-        });
+        let by_name =
+            self.output.extension().and_then(|extension| extension.to_str()).and_then(|extension| {
+                match extension.to_ascii_lowercase().as_str() {
+                    "png" => Some("png"),
+                    "webp" => Some("webp"),
+                    "jpg" | "jpeg" => Some("jpg"),
+                    _ => None,
+                }
+            });
         let given = [
             ("format", self.format.as_deref().or(by_name)),
             ("channels", self.channels.as_deref()),

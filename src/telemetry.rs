@@ -55,7 +55,10 @@ fn describe() {
     describe_counter!("warmcut_uploads_rejected_total", "Photos that were refused, by code");
     describe_counter!("warmcut_cache_hits_total", "Photos whose cutout was there already");
     describe_counter!("warmcut_problems_total", "Problems answered over HTTP, by code");
-    describe_counter!("warmcut_channels_too_slow_total", "Sockets closed because their client could not keep up");
+    describe_counter!(
+        "warmcut_channels_too_slow_total",
+        "Sockets closed because their client could not keep up"
+    );
     describe_histogram!("warmcut_warmup_seconds", "From a run's start to ready or failed");
     describe_histogram!("warmcut_job_seconds", "From an upload's acceptance to its cutout");
     describe_histogram!("warmcut_job_step_seconds", "The steps of a job");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{ClientError, Poll, Server, Socket, Stream};
-use crate::protocol::{Framed, SessionEvent, SessionId};
+use crate::protocol::{Event, Framed, SessionEvent, SessionId};
 
 /// The events that we know. The contract may gain others, which we skip.
 const KNOWN: [&str; 11] =
@@ -92,12 +92,23 @@ pub enum Channel {
 impl Channel {
     /// Opens a session, or another channel of one. Returns when the server's first bytes are there:
     /// the switch to WebSocket, the stream's first chunk, or the session's description.
-    pub async fn open(server: &Server, transport: Transport, resume: Option<Resume<'_>>) -> Result<Self, ClientError> {
+    pub async fn open(
+        server: &Server,
+        transport: Transport,
+        resume: Option<Resume<'_>>,
+    ) -> Result<Self, ClientError> {
         Ok(match transport {
             Transport::Ws => Self::Socket(Box::new(Socket::open(server, resume).await?)),
             Transport::Sse => Self::Stream(Box::new(Stream::open(server, resume).await?)),
             Transport::Poll => Self::Poll(Box::new(Poll::open(server, resume).await?)),
         })
+    }
+
+    /// Something was done that has news. Where they come by themselves this does nothing.
+    pub fn hurry(&mut self) {
+        if let Self::Poll(poll) = self {
+            poll.hurry();
+        }
     }
 
     /// The next event; waits for it.
@@ -113,6 +124,18 @@ impl Channel {
     }
 }
 
+/// The session that a channel's first event describes. A WebSocket is accepted first and refused then.
+pub(super) fn session_of(framed: &Framed) -> Result<SessionEvent, ClientError> {
+    match &framed.event {
+        Event::Session(session) => Ok(session.as_ref().clone()),
+        Event::Problem(problem) => Err(ClientError::Refused(Box::new(problem.clone()))),
+        other => Err(ClientError::garbled(
+            "the channel",
+            format!("its first event is {}, not session", other.kind()),
+        )),
+    }
+}
+
 /// Reads one event; none for a type that we don't know.
 pub(super) fn read_event(json: &str) -> Result<Option<Framed>, ClientError> {
     #[derive(Deserialize)]
@@ -125,14 +148,16 @@ pub(super) fn read_event(json: &str) -> Result<Option<Framed>, ClientError> {
     };
     match serde_json::from_str::<Kind>(json) {
         Ok(kind) if !KNOWN.contains(&kind.r#type.as_str()) => Ok(None),
-        _ => Err(ClientError::garbled("an event", format!("{error} in {}", super::server::quote(json.as_bytes())))),
+        _ => Err(ClientError::garbled(
+            "an event",
+            format!("{error} in {}", super::server::quote(json.as_bytes())),
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Event;
 
     #[test]
     fn unknown_types_are_skipped_and_broken_events_are_not() {

@@ -42,6 +42,9 @@ pub enum ClientError {
         /// Its first bytes, eight at most.
         head: Vec<u8>,
     },
+    /// No TLS at all.
+    #[error("TLS can't be set up: {0}")]
+    Tls(String),
     /// No connection, or one that broke.
     #[error("{}", causes(.0))]
     Http(#[source] Box<reqwest::Error>),
@@ -102,10 +105,13 @@ impl ClientError {
         match self {
             Self::BadAddress { .. } | Self::BadArgument { .. } => "bad_argument".into(),
             Self::Photo { .. } | Self::NotAPhoto { .. } => "bad_photo".into(),
+            Self::Tls(_) => "tls".into(),
             Self::Http(error) if error.is_connect() => "connect".into(),
             Self::Http(_) => "connection_lost".into(),
             Self::Socket(error) => match error.as_ref() {
-                tungstenite::Error::Io(_) | tungstenite::Error::Tls(_) | tungstenite::Error::Url(_) => "connect".into(),
+                tungstenite::Error::Io(_) | tungstenite::Error::Tls(_) | tungstenite::Error::Url(_) => {
+                    "connect".into()
+                }
                 _ => "websocket".into(),
             },
             Self::Refused(problem) => problem.code.as_str().into(),
@@ -121,7 +127,10 @@ impl ClientError {
 
     /// True when the caller gave something that can't work, before any server was asked.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::BadAddress { .. } | Self::BadArgument { .. } | Self::Photo { .. } | Self::NotAPhoto { .. })
+        matches!(
+            self,
+            Self::BadAddress { .. } | Self::BadArgument { .. } | Self::Photo { .. } | Self::NotAPhoto { .. }
+        )
     }
 
     /// True when a channel broke and its session may well go on over another one.

@@ -28,7 +28,8 @@ impl Photo {
     /// A file as it is.
     pub fn new(file: Bytes) -> Result<Self, ClientError> {
         let format = format_of(&file);
-        let format = format.ok_or_else(|| ClientError::NotAPhoto { head: file[..file.len().min(8)].to_vec() })?;
+        let format =
+            format.ok_or_else(|| ClientError::NotAPhoto { head: file[..file.len().min(8)].to_vec() })?;
         Ok(Self { format, parts: vec![file] })
     }
 
@@ -124,7 +125,10 @@ fn webp_with_chunk(file: &Bytes, remark: &str) -> Vec<Bytes> {
 /// As PNG's appendix D has it; a remark is too short for a table to pay.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 },
+        )
     })
 }
 

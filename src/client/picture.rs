@@ -119,7 +119,8 @@ pub(super) mod tests {
 
     /// The head of a PNG file of 300 × 200, with a wrong CRC.
     pub(crate) fn png() -> Vec<u8> {
-        let header = [0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 1, 44, 0, 0, 0, 200, 8, 6, 0, 0, 0, 1, 2, 3, 4];
+        let header =
+            [0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 1, 44, 0, 0, 0, 200, 8, 6, 0, 0, 0, 1, 2, 3, 4];
         [b"\x89PNG\r\n\x1a\n", &header[..], b"\0\0\0\0IEND\xae\x42\x60\x82"].concat()
     }
 

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::server::accepted;
 use super::{ClientError, Pass, Resume, Server};
 use crate::protocol::{
-    CutoutEvent, Eta, Event, Framed, Job, JobId, JobStatus, PreviewEvent, Problem, Ready, RunId, SessionEvent, Stage,
-    StageEvent, UploadId,
+    CutoutEvent, Eta, Event, Framed, Job, JobId, JobStatus, PreviewEvent, Problem, Ready, RunId,
+    SessionEvent, Stage, StageEvent, UploadId,
 };
 
 /// A server that names no time, or none at all, is not asked faster than this.
@@ -106,6 +106,11 @@ impl Poll {
         Ok(Self::new(server, pass.clone(), String::new(), VecDeque::new()))
     }
 
+    /// Asks again at once: something was done that has news.
+    pub fn hurry(&mut self) {
+        self.wait = Duration::ZERO;
+    }
+
     async fn open_session(server: &Server) -> Result<Self, ClientError> {
         let request = server.request_url(Method::POST, server.opening_url("/v1/sessions")?);
         let answer = accepted("POST /v1/sessions", request.send().await?).await?.bytes().await?;
@@ -140,15 +145,18 @@ impl Poll {
 /// Where a session stands.
 pub async fn snapshot(server: &Server, pass: &Pass) -> Result<Snapshot, ClientError> {
     let request = server.request(Method::GET, &format!("/v1/sessions/{}", pass.session))?;
-    let response = accepted("GET /v1/sessions/{session}", request.bearer_auth(&pass.token).send().await?).await?;
-    serde_json::from_slice(&response.bytes().await?).map_err(|error| ClientError::garbled("the snapshot", error))
+    let response =
+        accepted("GET /v1/sessions/{session}", request.bearer_auth(&pass.token).send().await?).await?;
+    serde_json::from_slice(&response.bytes().await?)
+        .map_err(|error| ClientError::garbled("the snapshot", error))
 }
 
 impl Told {
     /// Says what is new in a snapshot, in the contract's order.
     fn tell(&mut self, snapshot: Snapshot, model: &str, now_ms: u64, news: &mut VecDeque<Framed>) {
-        let mut say =
-            |event, at_ms: Option<u64>, id| news.push_back(Framed { event, at_ms: at_ms.unwrap_or(now_ms), id });
+        let mut say = |event, at_ms: Option<u64>, id| {
+            news.push_back(Framed { event, at_ms: at_ms.unwrap_or(now_ms), id })
+        };
         if let Some(run) = snapshot.run {
             let device = run.stages.iter().rev().find_map(|stage| stage.event.device.clone());
             for StageNow { event, at_ms, id } in run.stages {
@@ -177,7 +185,15 @@ impl Told {
                 say(Event::Problem(problem), None, None);
             }
             let (status, position, eta_ms) = (job.status, job.position, job.eta_ms);
-            let now = Job { job: job.job, upload: job.upload, status, position, eta_ms, step: None, progress: None };
+            let now = Job {
+                job: job.job,
+                upload: job.upload,
+                status,
+                position,
+                eta_ms,
+                step: None,
+                progress: None,
+            };
             if self.jobs.get(&now.job) != Some(&now) {
                 self.jobs.insert(now.job.clone(), now.clone());
                 say(Event::Job(now), None, None);

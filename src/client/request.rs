@@ -38,8 +38,14 @@ pub struct Download {
 }
 
 /// Sends a photo over HTTP; its result comes on the session's channel.
-pub async fn upload(server: &Server, pass: &Pass, id: &UploadId, photo: &Photo) -> Result<Received, ClientError> {
-    let request = server.request(Method::POST, &format!("/v1/sessions/{}/uploads?upload={id}", pass.session))?;
+pub async fn upload(
+    server: &Server,
+    pass: &Pass,
+    id: &UploadId,
+    photo: &Photo,
+) -> Result<Received, ClientError> {
+    let request =
+        server.request(Method::POST, &format!("/v1/sessions/{}/uploads?upload={id}", pass.session))?;
     let request = request.bearer_auth(&pass.token).header(CONTENT_TYPE, photo.mime());
     let response = request.header(CONTENT_LENGTH, photo.len()).body(body_of(photo)).send().await?;
     let answer = accepted("POST /v1/sessions/{session}/uploads", response).await?.bytes().await?;
@@ -53,9 +59,12 @@ pub async fn download(server: &Server, pass: Option<&Pass>, path: &str) -> Resul
         request = request.bearer_auth(&pass.token);
     }
     let response = accepted("GET of a picture", request.send().await?).await?;
-    let text = |headers: &HeaderMap, name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text = |headers: &HeaderMap, name| {
+        headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
     let headers = response.headers();
-    let (mime, etag, caching) = (text(headers, CONTENT_TYPE), text(headers, ETAG), text(headers, CACHE_CONTROL));
+    let (mime, etag, caching) =
+        (text(headers, CONTENT_TYPE), text(headers, ETAG), text(headers, CACHE_CONTROL));
     Ok(Download { bytes: response.bytes().await?, mime, etag, caching })
 }
 
@@ -65,9 +74,10 @@ pub async fn cancel(server: &Server, pass: &Pass, job: &JobId) -> Result<(), Cli
     let response = accepted("DELETE of a job", request.bearer_auth(&pass.token).send().await?).await?;
     match response.status().as_u16() {
         204 => Ok(()),
-        status => {
-            Err(ClientError::garbled("the answer to DELETE of a job", format!("the status is {status}, not 204")))
-        }
+        status => Err(ClientError::garbled(
+            "the answer to DELETE of a job",
+            format!("the status is {status}, not 204"),
+        )),
     }
 }
 
@@ -77,7 +87,11 @@ pub(super) fn body_of(photo: &Photo) -> Body {
 }
 
 /// Whether a cutout is the picture that its event promises, of the photo that was sent.
-pub(super) fn check_cutout(event: &CutoutEvent, bytes: &[u8], sent: Option<Picture>) -> Result<(), ClientError> {
+pub(super) fn check_cutout(
+    event: &CutoutEvent,
+    bytes: &[u8],
+    sent: Option<Picture>,
+) -> Result<(), ClientError> {
     let wrong = |why: String| Err(ClientError::WrongCutout(why));
     if bytes.len() as u64 != event.bytes {
         return wrong(format!("{} bytes came of {}", bytes.len(), event.bytes));
@@ -131,9 +145,11 @@ mod tests {
         let png = files::png();
         let sent = Picture::read(&files::jpeg());
         assert!(check_cutout(&event("image/png", 300, png.len()), &png, sent).is_ok());
-        for wrong in
-            [event("image/png", 300, 1), event("image/webp", 300, png.len()), event("image/png", 301, png.len())]
-        {
+        for wrong in [
+            event("image/png", 300, 1),
+            event("image/webp", 300, png.len()),
+            event("image/png", 301, png.len()),
+        ] {
             assert_eq!(check_cutout(&wrong, &png, sent).expect_err("wrong").code(), "wrong_cutout");
         }
         let small = Picture { format: super::super::Format::Jpeg, width: 30, height: 20 };

@@ -3,11 +3,13 @@
 //! Requests go straight to the server, whatever proxy the environment names, and follow no
 //! redirects: a measurement that silently went elsewhere would be none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE32_NOPAD;
 use reqwest::header::{HeaderValue, ORIGIN};
 use reqwest::{Method, RequestBuilder, Response, Url};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::ClientError;
 use crate::protocol::Problem;
@@ -32,6 +34,7 @@ pub struct Identity {
 pub struct Server {
     base: Url,
     http: reqwest::Client,
+    tls: Arc<ClientConfig>,
     key: Option<String>,
     origin: Option<HeaderValue>,
 }
@@ -41,22 +44,28 @@ impl Server {
     pub fn new(address: &str, identity: Identity) -> Result<Self, ClientError> {
         let base = parse_address(address)?;
         let origin = identity.origin.map(HeaderValue::try_from).transpose();
-        let origin = origin.map_err(|error| ClientError::BadArgument { name: "origin", why: error.to_string() })?;
-        // Fails when the process has a provider already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let origin =
+            origin.map_err(|error| ClientError::BadArgument { name: "origin", why: error.to_string() })?;
+        let tls = Arc::new(tls()?);
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(ClientConfig::clone(&tls))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
             .user_agent(concat!("warmcut/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { base, http, key: identity.key, origin })
+        Ok(Self { base, http, tls, key: identity.key, origin })
     }
 
     /// Where it is.
     pub fn address(&self) -> &Url {
         &self.base
+    }
+
+    /// For connections that reqwest doesn't make.
+    pub(super) fn tls(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.tls)
     }
 
     /// The page that we pretend to be on.
@@ -103,10 +112,22 @@ impl Server {
     }
 }
 
+/// What every connection of ours trusts: the system's roots, read once. They are hundreds of files on
+/// some systems, and thousands of sockets open at once.
+fn tls() -> Result<ClientConfig, ClientError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder =
+        builder.with_safe_default_protocol_versions().map_err(|error| ClientError::Tls(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// What a user may type: `https://cut.example.com`, with a path if the server lives below one.
 pub fn parse_address(address: &str) -> Result<Url, ClientError> {
     let bad = |why: String| ClientError::BadAddress { url: address.to_owned(), why };
-    let url = Url::parse(address).map_err(|error| bad(format!("{error}; write it like http://127.0.0.1:8080")))?;
+    let url =
+        Url::parse(address).map_err(|error| bad(format!("{error}; write it like http://127.0.0.1:8080")))?;
     match url.scheme() {
         "http" | "https" if url.query().is_none() && url.fragment().is_none() => Ok(url),
         "http" | "https" => Err(bad("it must end before the query".to_owned())),
@@ -170,8 +191,10 @@ mod tests {
     fn an_opening_carries_the_key_and_a_nonce_of_its_own() {
         let identity = Identity { key: Some("pk_a b".into()), origin: None };
         let server = Server::new("http://h", identity).expect("good");
-        let (one, two) =
-            (server.opening_url("/v1/events").expect("good"), server.opening_url("/v1/events").expect("good"));
+        let (one, two) = (
+            server.opening_url("/v1/events").expect("good"),
+            server.opening_url("/v1/events").expect("good"),
+        );
         assert!(one.as_str().starts_with("http://h/v1/events?key=pk_a+b&trigger=upload&open="), "{one}");
         assert_ne!(one, two);
         assert!(nonce().len() >= 22);
@@ -179,7 +202,8 @@ mod tests {
 
     #[test]
     fn refusals_keep_their_problem() {
-        let body = br#"{"type":"about:blank","status":429,"code":"queue_full","message":"m","retryable":true}"#;
+        let body =
+            br#"{"type":"about:blank","status":429,"code":"queue_full","message":"m","retryable":true}"#;
         let ClientError::Refused(problem) = refusal("x".into(), 429, body) else { panic!("not a problem") };
         assert_eq!(problem.code, Code::QueueFull);
         assert_eq!(refusal("x".into(), 502, b"<html>").code(), "http_502");

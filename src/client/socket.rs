@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use super::channel::read_event;
 use super::{Arrival, ClientError, Photo, Resume, Server};
@@ -64,7 +64,9 @@ impl Socket {
             .write_buffer_size(0)
             .max_frame_size(Some(LARGEST_FRAME_IN))
             .max_message_size(Some(LARGEST_FRAME_IN));
-        let (socket, response) = connect_async_with_config(request, Some(config), true).await?;
+        let tls = Connector::Rustls(server.tls());
+        let (socket, response) =
+            connect_async_tls_with_config(request, Some(config), true, Some(tls)).await?;
         let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL);
         if chosen.is_none_or(|chosen| chosen != SUBPROTOCOL) {
             let why = format!("the server chose the subprotocol {chosen:?}, not {SUBPROTOCOL}");
@@ -79,8 +81,11 @@ impl Socket {
     /// A dropped call loses nothing.
     pub async fn next(&mut self) -> Result<Arrival, ClientError> {
         loop {
-            let message =
-                self.socket.next().await.ok_or(ClientError::Closed { code: 1006, reason: String::new() })??;
+            let message = self
+                .socket
+                .next()
+                .await
+                .ok_or(ClientError::Closed { code: 1006, reason: String::new() })??;
             let arrival = match message {
                 Message::Text(text) => self.take_event(&text)?,
                 Message::Binary(bytes) => self.take_piece(&bytes)?,
@@ -94,7 +99,12 @@ impl Socket {
     }
 
     /// Announces a photo. It may be sent once its `upload` event says `accepted`.
-    pub async fn announce(&mut self, upload: &UploadId, photo: &Photo, deliver: Delivery) -> Result<(), ClientError> {
+    pub async fn announce(
+        &mut self,
+        upload: &UploadId,
+        photo: &Photo,
+        deliver: Delivery,
+    ) -> Result<(), ClientError> {
         let message = json!({
             "type": "upload", "upload": upload, "bytes": photo.len(), "mime": photo.mime(), "deliver": deliver,
         });
@@ -239,7 +249,11 @@ mod tests {
         for script in [
             vec![piece(b"ab")],
             vec![Message::Text(CUTOUT.into()), piece(b"abcdef")],
-            vec![Message::Text(CUTOUT.into()), piece(b"a"), Message::Text(r#"{"type":"ping","at_ms":1}"#.into())],
+            vec![
+                Message::Text(CUTOUT.into()),
+                piece(b"a"),
+                Message::Text(r#"{"type":"ping","at_ms":1}"#.into()),
+            ],
         ] {
             let mut socket = scripted(script).await;
             assert_eq!(socket.next().await.expect_err("wrong").code(), "garbled");

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_stream_as_servers_send_it() {
-        let stream = ": hello\nretry: 2000\n\nevent: stage\nid: 1.0.a\ndata: {\"a\":1}\n\nevent: ping\ndata: {}\n\n";
+        let stream =
+            ": hello\nretry: 2000\n\nevent: stage\nid: 1.0.a\ndata: {\"a\":1}\n\nevent: ping\ndata: {}\n\n";
         let frames = [
             SseFrame::Comment("hello".into()),
             SseFrame::Retry(2000),
@@ -144,7 +145,10 @@ mod tests {
             [event("message", "x", None), event("message", "", None)]
         );
         assert_eq!(read(&[b"data: a\r\ndata:  b\r\n\r\n"]), [event("message", "a\n b", None)]);
-        assert_eq!(read(&[b"id: a\0b\nretry: 5x\nevent: e\n\nnonsense\ndata: 1\n\n"]), [event("message", "1", None)]);
+        assert_eq!(
+            read(&[b"id: a\0b\nretry: 5x\nevent: e\n\nnonsense\ndata: 1\n\n"]),
+            [event("message", "1", None)]
+        );
         assert_eq!(read(&[b"data: never ended\n"]), []);
     }
 

@@ -35,7 +35,8 @@ impl Stream {
                 }
             }
         };
-        let response = request.header(ACCEPT, "text/event-stream").header(CACHE_CONTROL, "no-store").send().await?;
+        let response =
+            request.header(ACCEPT, "text/event-stream").header(CACHE_CONTROL, "no-store").send().await?;
         let response = super::server::accepted("GET /v1/events", response).await?;
         Ok(Self { response, parser: SseParser::default() })
     }
@@ -83,7 +84,10 @@ fn read(event: &SseEvent) -> Result<Option<Framed>, ClientError> {
     let Some(framed) = read_event(&event.data)? else { return Ok(None) };
     let (outer, inner) = (event.event.as_str(), framed.event.kind());
     if outer != inner {
-        return Err(ClientError::garbled("an event", format!("event: says {outer} and the data say {inner}")));
+        return Err(ClientError::garbled(
+            "an event",
+            format!("event: says {outer} and the data say {inner}"),
+        ));
     }
     // What belongs to the channel has no id and leaves the stream's last one standing.
     if framed.id.is_some() && framed.id != event.last_id {
@@ -106,7 +110,8 @@ mod tests {
         let reset = r#"{"type":"reset","reason":"old","at_ms":1}"#;
         assert!(read(&event("reset", Some("1.0.a"), reset)).is_ok_and(|framed| framed.is_some()));
         assert!(read(&event("message", None, reset)).is_err());
-        let problem = r#"{"type":"problem","code":"canceled","message":"m","retryable":false,"at_ms":1,"id":"2"}"#;
+        let problem =
+            r#"{"type":"problem","code":"canceled","message":"m","retryable":false,"at_ms":1,"id":"2"}"#;
         assert!(read(&event("problem", Some("2"), problem)).is_ok());
         assert!(read(&event("problem", Some("1"), problem)).is_err());
     }

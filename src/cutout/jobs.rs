@@ -62,11 +62,15 @@ pub struct Depth {
 
 /// A place in the queue, held from the moment an upload is accepted. Given back when dropped.
 #[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "held for its drop")] pub(super) tokio::sync::OwnedSemaphorePermit);
+pub struct Place(
+    #[expect(dead_code, reason = "held for its drop")] pub(super) tokio::sync::OwnedSemaphorePermit,
+);
 
 /// There is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the queue is full: {limit} photos wait or are on their way, the most that this server takes; try again in a few seconds")]
+#[error(
+    "the queue is full: {limit} photos wait or are on their way, the most that this server takes; try again in a few seconds"
+)]
 pub struct QueueFull {
     /// How many it takes.
     pub limit: usize,

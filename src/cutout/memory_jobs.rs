@@ -157,6 +157,9 @@ impl Jobs for MemoryJobs {
         });
         {
             let mut inner = self.inner.lock();
+            if inner.live.contains_key(&slot.job.id) {
+                return;
+            }
             inner.live.insert(slot.job.id.clone(), Arc::clone(&slot));
             inner.waiting.push_back(slot);
             self.gauge(&inner);
@@ -272,7 +275,9 @@ impl Jobs for MemoryJobs {
             let last = *slot.told.lock();
             match last {
                 Some((last, _)) if last == told => {}
-                Some((last, at)) if last.status == told.status && at.elapsed() < POSITION_EVERY => later = true,
+                Some((last, at)) if last.status == told.status && at.elapsed() < POSITION_EVERY => {
+                    later = true
+                }
                 _ => self.tell(slot, told).await,
             }
         }

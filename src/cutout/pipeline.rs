@@ -62,9 +62,10 @@ impl PipelineError {
     pub(super) fn problem(&self) -> Problem {
         match self {
             Self::Image(error) => image_problem(error),
-            Self::Infer(_) | Self::Panic(_) => {
-                Problem::new(Code::JobFailed, "the photo could not be cut out; try again or try another photo")
-            }
+            Self::Infer(_) | Self::Panic(_) => Problem::new(
+                Code::JobFailed,
+                "the photo could not be cut out; try again or try another photo",
+            ),
             Self::Blob(_) => Problem::new(Code::Internal, "the photo could not be read back; send it again"),
             Self::Ended => Problem::new(Code::Draining, "the server is going away; try again in a moment"),
         }
@@ -80,7 +81,10 @@ pub(super) fn image_problem(error: &ImageError) -> Problem {
         ImageError::TooManyPixels { .. } | ImageError::SideTooLong { .. } => Code::ImageTooLarge,
         ImageError::TooLargeForFormat { .. } => Code::BadRequest,
         ImageError::WrongLength { .. } | ImageError::Internal { .. } => {
-            return Problem::new(Code::JobFailed, "the photo could not be cut out; try again or try another photo");
+            return Problem::new(
+                Code::JobFailed,
+                "the photo could not be cut out; try again or try another photo",
+            );
         }
     };
     Problem::new(code, error.to_string())
@@ -109,7 +113,8 @@ impl Pipeline {
         let bytes = job.photo.bytes().await?;
         let waiting = Instant::now();
         let permits = self.permits_for(&bytes)?;
-        let permit = Arc::clone(&self.pixels).acquire_many_owned(permits).await.map_err(|_| PipelineError::Ended)?;
+        let permit =
+            Arc::clone(&self.pixels).acquire_many_owned(permits).await.map_err(|_| PipelineError::Ended)?;
         spent.waited += waiting.elapsed();
 
         tell(JobStep::Decode).await;
@@ -169,7 +174,9 @@ async fn timed<T: Send + 'static>(
             *spent += took;
             Ok(result?)
         }
-        Err(error) if error.is_panic() => Err(PipelineError::Panic(infer::describe(error.into_panic().as_ref()))),
+        Err(error) if error.is_panic() => {
+            Err(PipelineError::Panic(infer::describe(error.into_panic().as_ref())))
+        }
         Err(_) => Err(PipelineError::Ended),
     }
 }

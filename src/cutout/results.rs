@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::{Blob, BlobError, Blobs};
@@ -35,23 +36,30 @@ pub struct Cutout {
     pub shop: Option<Arc<str>>,
     /// When it stops being kept, Unix milliseconds.
     pub expires_ms: u64,
-    blob: Blob,
+    bytes: u64,
+    /// None once the cache has dropped it. Taken out by hand, because the cache itself lets go of what
+    /// it drops only some time later.
+    blob: Mutex<Option<Arc<Blob>>>,
 }
 
 impl Cutout {
     /// How many bytes.
     pub fn len(&self) -> u64 {
-        self.blob.len()
+        self.bytes
     }
 
     /// True when there are none; an encoder never makes such.
     pub fn is_empty(&self) -> bool {
-        self.blob.is_empty()
+        self.bytes == 0
     }
 
-    /// The file.
-    pub async fn bytes(&self) -> Result<Bytes, BlobError> {
-        self.blob.bytes().await
+    /// The file; none when it is no longer kept.
+    pub async fn bytes(&self) -> Result<Option<Bytes>, BlobError> {
+        let blob = self.blob.lock().clone();
+        match blob {
+            Some(blob) => Ok(Some(blob.bytes().await?)),
+            None => Ok(None),
+        }
     }
 }
 
@@ -85,7 +93,13 @@ impl Results {
     /// Keeps cutouts so long, and at most so many bytes of them.
     pub fn new(blobs: Arc<Blobs>, keep: Duration, max_bytes: u64) -> Self {
         let weigh = |_: &CutoutId, cutout: &Arc<Cutout>| u32::try_from(cutout.len()).unwrap_or(u32::MAX);
-        let cache = Cache::builder().max_capacity(max_bytes).weigher(weigh).time_to_live(keep).build();
+        let dropped = |_: Arc<CutoutId>, cutout: Arc<Cutout>, _| drop(cutout.blob.lock().take());
+        let cache = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(weigh)
+            .time_to_live(keep)
+            .eviction_listener(dropped)
+            .build();
         Self { cache, blobs, keep }
     }
 
@@ -107,7 +121,18 @@ impl Results {
             }
             kept => kept?,
         };
-        let cutout = Arc::new(Cutout { id: id.clone(), mime, width, height, model, notes, shop, expires_ms, blob });
+        let cutout = Arc::new(Cutout {
+            id: id.clone(),
+            mime,
+            width,
+            height,
+            model,
+            notes,
+            shop,
+            expires_ms,
+            bytes: blob.len(),
+            blob: Mutex::new(Some(Arc::new(blob))),
+        });
         self.cache.insert(id, Arc::clone(&cutout));
         Ok(cutout)
     }

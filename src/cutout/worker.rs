@@ -111,7 +111,8 @@ impl Shared {
             Ok(Err(error)) => self.failed(&job, &error),
             Err(_) => {
                 let seconds = self.workers.job_timeout.as_secs();
-                let message = format!("the cutout was not done within {seconds} s; try again or send a smaller photo");
+                let message =
+                    format!("the cutout was not done within {seconds} s; try again or send a smaller photo");
                 tell::failed(&job, Problem::new(Code::JobFailed, message))
             }
         };
@@ -202,7 +203,13 @@ impl Shared {
 }
 
 /// The last events of a job that has a cutout.
-pub(super) fn last_events(links: &Links, job: &NewJob, cutout: &Cutout, cached: bool, timings: Timings) -> Vec<Event> {
+pub(super) fn last_events(
+    links: &Links,
+    job: &NewJob,
+    cutout: &Cutout,
+    cached: bool,
+    timings: Timings,
+) -> Vec<Event> {
     let event = links.event(&job.session, &job.id, cutout, cached, timings);
     vec![Event::Cutout(Box::new(event)), tell::moved(job, JobStatus::Succeeded, None, None)]
 }

@@ -51,7 +51,11 @@ impl Admission {
     }
 
     /// Who may open a session: the shop it belongs to, if any.
-    pub(super) fn session(&self, headers: &HeaderMap, key: Option<&str>) -> Result<Option<Arc<str>>, Refusal> {
+    pub(super) fn session(
+        &self,
+        headers: &HeaderMap,
+        key: Option<&str>,
+    ) -> Result<Option<Arc<str>>, Refusal> {
         let from = self.from(headers);
         let Some(keys) = &self.keys else { return self.without_keys(&from).map(|()| None) };
         let origin = match &from {
@@ -80,7 +84,9 @@ impl Admission {
         let Some(keys) = &self.keys else { return self.without_keys(&self.from(headers)).map(|()| None) };
         match bearer(headers).and_then(|secret| keys.shop_of_secret(secret)) {
             Some(shop) => Ok(Some(shop)),
-            None => Err(Refusal::new(Code::Unauthorized, "this needs a secret key: Authorization: Bearer sk_…")),
+            None => {
+                Err(Refusal::new(Code::Unauthorized, "this needs a secret key: Authorization: Bearer sk_…"))
+            }
         }
     }
 
@@ -94,7 +100,9 @@ impl Admission {
             From::Own | From::Program => Ok(()),
             From::Hidden => Err(hidden()),
             From::Page(origin) => {
-                let message = format!("{origin} may not use this server: it has no keys, so it serves its own pages only; give it a key file with --keys");
+                let message = format!(
+                    "{origin} may not use this server: it has no keys, so it serves its own pages only; give it a key file with --keys"
+                );
                 Err(Refusal::new(Code::OriginNotAllowed, message))
             }
         }
@@ -129,7 +137,10 @@ impl Admission {
 }
 
 fn hidden() -> Refusal {
-    Refusal::new(Code::OriginNotAllowed, "a page without an origin may not use this server; serve it from an http or https address")
+    Refusal::new(
+        Code::OriginNotAllowed,
+        "a page without an origin may not use this server; serve it from an http or https address",
+    )
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -138,7 +149,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// HTTP/2 names the host in the address and not in a header; from here on it is in the header.
 pub(super) async fn name_host(mut request: Request, next: Next) -> Response {
-    if let (false, Some(authority)) = (request.headers().contains_key(header::HOST), request.uri().authority()) {
+    if let (false, Some(authority)) =
+        (request.headers().contains_key(header::HOST), request.uri().authority())
+    {
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
             request.headers_mut().insert(header::HOST, host);
         }
@@ -196,7 +209,8 @@ mod tests {
     #[test]
     fn sessions_without_keys() {
         let admission = Admission::new(None, None);
-        let ask = |pairs: &[(&'static str, &'static str)]| code(admission.session(&headers(pairs), Some("pk_any")));
+        let ask =
+            |pairs: &[(&'static str, &'static str)]| code(admission.session(&headers(pairs), Some("pk_any")));
         assert_eq!(ask(&[]), "nobody");
         assert_eq!(ask(&[("origin", "http://cut.example")]), "nobody");
         assert_eq!(ask(&[("origin", "https://evil.example")]), "origin_not_allowed");

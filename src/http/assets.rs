@@ -20,7 +20,12 @@ struct Built;
 const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'";
 
 /// Serves a file, or says that there is none.
-pub(super) async fn serve(State(app): State<AppState>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn serve(
+    State(app): State<AppState>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return super::error::method_not_allowed().await;
     }
@@ -70,8 +75,9 @@ fn send(path: &str, bytes: Vec<u8>, etag: &str, asked: &HeaderMap) -> Response {
         Some("md" | "txt" | "ts") => ("text/plain; charset=utf-8", false),
         _ => ("application/octet-stream", false),
     };
-    // Addresses carry no version, so a browser asks again soon; the answer is mostly 304.
-    let caching = if is_page { "no-cache" } else { "public, max-age=300, stale-while-revalidate=86400" };
+    // Addresses carry no version, and modules of two versions must not meet: a browser asks each time,
+    // and the answer is mostly 304. Pictures may be a day old.
+    let caching = if mime.starts_with("image/") { "public, max-age=86400" } else { "no-cache" };
     let headers = [
         (header::ETAG, etag.to_owned()),
         (header::CACHE_CONTROL, caching.to_owned()),

@@ -91,7 +91,8 @@ impl Announced {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         Self {
             bytes: text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()),
-            expects_continue: text(header::EXPECT).is_some_and(|text| text.eq_ignore_ascii_case("100-continue")),
+            expects_continue: text(header::EXPECT)
+                .is_some_and(|text| text.eq_ignore_ascii_case("100-continue")),
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::session::{Follower, Opened, Opening};
 use crate::warmup::{Cause, PoolError};
 
 /// What a shopper may have done.
-const TRIGGERS: [&str; 8] = ["page_view", "hover", "focus", "touch", "viewport", "selector", "upload", "manual"];
+const TRIGGERS: [&str; 8] =
+    ["page_view", "hover", "focus", "touch", "viewport", "selector", "upload", "manual"];
 /// A client that comes back waits so long, so that not all of them come at once to what starts next.
 const RECONNECT: Duration = Duration::from_millis(1000);
 
@@ -42,7 +43,12 @@ pub(super) struct Channel {
 
 /// Opens a session or finds the one that the token or the nonce is for, and wakes the model if this is
 /// an intent.
-pub(super) async fn open(app: &AppState, headers: &HeaderMap, query: &OpenQuery, token: Option<&str>) -> Answer<Opened> {
+pub(super) async fn open(
+    app: &AppState,
+    headers: &HeaderMap,
+    query: &OpenQuery,
+    token: Option<&str>,
+) -> Answer<Opened> {
     if app.draining.is_cancelled() {
         return Err(Refusal::new(Code::Draining, "the server is going away; try again in a moment"));
     }

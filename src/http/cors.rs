@@ -14,17 +14,27 @@ const MAX_AGE: &str = "7200";
 
 /// Answers preflights, and lets pages of shops read every answer, errors too.
 pub(super) async fn layer(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    if !request.uri().path().starts_with("/v1/") {
+        return next.run(request).await;
+    }
+    let asked = request.headers().get(header::ORIGIN).cloned();
     let origin = app.admission.may_read(request.headers());
     let preflight = request.method() == Method::OPTIONS;
     let mut response = match (&origin, preflight) {
         (Some(_), true) => StatusCode::NO_CONTENT.into_response(),
-        (None, true) => Refusal::new(Code::OriginNotAllowed, "this origin is on no key's list").into_response(),
+        (None, true) => {
+            Refusal::new(Code::OriginNotAllowed, "this origin is on no key's list").into_response()
+        }
         (_, false) => next.run(request).await,
     };
+    let refused = response.status() == StatusCode::FORBIDDEN;
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin.and_then(|origin| HeaderValue::from_str(&origin).ok()) {
         allow(headers, origin, preflight);
+    } else if let (true, false, Some(asked)) = (refused, preflight, asked) {
+        // A stranger's page may read that it is refused and why, and nothing else.
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, asked);
     }
     response
 }

@@ -131,7 +131,8 @@ pub(super) async fn method_not_allowed() -> Response {
 
 /// A panic in a handler is a 500 for one client and a line in the log.
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> axum::http::Response<Body> {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("no message"), "a handler panicked");
     Refusal::new(Code::Internal, "something went wrong here; try again").into_response()
 }

@@ -24,7 +24,9 @@ pub enum KeysError {
         source: std::io::Error,
     },
     /// It isn't what it should be.
-    #[error("the key file is not as it should be: {0}; it looks like {{\"shops\": [{{\"name\": \"demo\", \"publishable\": \"pk_…\", \"secret\": \"sk_…\", \"origins\": [\"https://shop.example\"]}}]}}")]
+    #[error(
+        "the key file is not as it should be: {0}; it looks like {{\"shops\": [{{\"name\": \"demo\", \"publishable\": \"pk_…\", \"secret\": \"sk_…\", \"origins\": [\"https://shop.example\"]}}]}}"
+    )]
     Json(#[from] serde_json::Error),
     /// A key or an origin has the wrong form, or stands there twice.
     #[error("the key file: shop {shop:?}: {reason}")]
@@ -85,7 +87,11 @@ impl Keys {
             }
             let origins: HashSet<String> = origins
                 .iter()
-                .map(|origin| normal_origin(origin).ok_or_else(|| wrong(format!("{origin:?} is not an origin such as https://shop.example"))))
+                .map(|origin| {
+                    normal_origin(origin).ok_or_else(|| {
+                        wrong(format!("{origin:?} is not an origin such as https://shop.example"))
+                    })
+                })
                 .collect::<Result<_, _>>()?;
             let shop: Arc<str> = name.as_str().into();
             if let Some(secret) = &secret {
@@ -125,7 +131,8 @@ impl Keys {
 pub(super) fn normal_origin(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
-    let plain = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'));
+    let plain = !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'));
     plain.then_some(text)
 }
 
@@ -155,7 +162,10 @@ mod tests {
             (r#"{"shops":[{"name":"a","publishable":"x"}]}"#, "begins with pk_"),
             (r#"{"shops":[{"name":"a","publishable":"pk_a","secret":"geheim"}]}"#, "begins with sk_"),
             (r#"{"shops":[{"name":"a","publishable":"pk_a","origins":["shop.example"]}]}"#, "not an origin"),
-            (r#"{"shops":[{"name":"a","publishable":"pk_a"},{"name":"b","publishable":"pk_a"}]}"#, "another shop's"),
+            (
+                r#"{"shops":[{"name":"a","publishable":"pk_a"},{"name":"b","publishable":"pk_a"}]}"#,
+                "another shop's",
+            ),
             (r#"{"shops":[{"name":"a","publishable":"pk_a","orgins":[]}]}"#, "orgins"),
         ] {
             let error = Keys::parse(text).err().expect("refused").to_string();

@@ -57,7 +57,9 @@ pub(super) async fn warmup(State(app): State<AppState>, headers: HeaderMap) -> A
     let status = if state.phase == Phase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut body = status_of(&run, &state);
     body["message"] = match state.phase {
-        Phase::Ready => format!("the model is ready; its warm-up took {} ms", state.elapsed_ms(clock::now_ms())),
+        Phase::Ready => {
+            format!("the model is ready; its warm-up took {} ms", state.elapsed_ms(clock::now_ms()))
+        }
         _ => format!("the model is not ready: {}", state.error.clone().unwrap_or_default()),
     }
     .into();
@@ -77,11 +79,17 @@ pub(super) async fn warmup_async(State(app): State<AppState>, headers: HeaderMap
 }
 
 /// `GET /warmup-status/{task_id}`.
-pub(super) async fn warmup_status(State(app): State<AppState>, Path(task): Path<String>) -> Answer<Json<Value>> {
+pub(super) async fn warmup_status(
+    State(app): State<AppState>,
+    Path(task): Path<String>,
+) -> Answer<Json<Value>> {
     let state = app.pool.follow().borrow().clone();
     match state.run.clone().filter(|run| run.as_str() == task && state.phase != Phase::Cold) {
         Some(run) => Ok(Json(status_of(&run, &state))),
-        None => Err(Refusal::new(Code::UnknownJob, "this is not the latest warm-up, or its model was unloaded; start one with POST /warmup-async")),
+        None => Err(Refusal::new(
+            Code::UnknownJob,
+            "this is not the latest warm-up, or its model was unloaded; start one with POST /warmup-async",
+        )),
     }
 }
 
@@ -108,7 +116,8 @@ pub(super) async fn memory_status(State(app): State<AppState>) -> Json<Value> {
     let memory = process::memory();
     let mb = |bytes: u64| (bytes as f64 / 1e5).round() / 10.0;
     let used = memory.total.saturating_sub(memory.available);
-    let percent = if memory.total == 0 { 0.0 } else { (used as f64 / memory.total as f64 * 1000.0).round() / 10.0 };
+    let percent =
+        if memory.total == 0 { 0.0 } else { (used as f64 / memory.total as f64 * 1000.0).round() / 10.0 };
     let (cache_memory, _) = app.results.used();
     Json(json!({
         "system_memory": {

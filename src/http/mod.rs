@@ -97,8 +97,7 @@ pub fn router(app: AppState) -> Router {
         .route("/v1/sessions/{session}/jobs/{job}/cutout", get(results::cutout))
         .route("/v1/sessions/{session}/jobs/{job}/preview", get(results::preview))
         .route("/v1/cutouts", post(one_shot::cutouts))
-        .route("/v1/cutouts/{id}", get(results::lasting))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), cors::layer));
+        .route("/v1/cutouts/{id}", get(results::lasting));
     let older = Router::new()
         .route("/health", get(legacy::health))
         .route("/warmup", post(legacy::warmup).get(legacy::warmup))
@@ -112,7 +111,8 @@ pub fn router(app: AppState) -> Router {
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics));
     // Streams are never compressed: a compressor holds back what a browser waits for.
-    let pages = Router::new().fallback(assets::serve).layer(CompressionLayer::new()).with_state(Arc::clone(&app));
+    let pages =
+        Router::new().fallback(assets::serve).layer(CompressionLayer::new()).with_state(Arc::clone(&app));
     Router::new()
         .merge(v1)
         .merge(older)
@@ -121,6 +121,8 @@ pub fn router(app: AppState) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         // Bodies are bounded by the handlers that read them, which answer with a problem.
         .layer(DefaultBodyLimit::disable())
+        // Outside the routes, because a preflight asks with a method that they don't take.
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), cors::layer))
         .layer(middleware::from_fn(admission::name_host))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(TraceLayer::new_for_http().make_span_with(error::span).on_request(()).on_failure(()))

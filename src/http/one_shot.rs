@@ -34,7 +34,11 @@ impl Drop for Ends {
 }
 
 /// Cuts a photo out and answers with the result.
-pub(super) async fn cutouts(State(app): State<AppState>, RawQuery(query): RawQuery, request: Request) -> Response {
+pub(super) async fn cutouts(
+    State(app): State<AppState>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let announced = Announced::of(&parts.headers);
     let body = SharedBody::new(body);

@@ -36,7 +36,11 @@ pub(super) async fn readyz(State(app): State<AppState>) -> impl IntoResponse {
         Phase::Failed => Some(format!("the last warm-up failed: {}", state.error.unwrap_or_default())),
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({"ready": reason.is_none(), "reason": reason})))
+    (
+        status,
+        [(header::CACHE_CONTROL, "no-store")],
+        Json(json!({"ready": reason.is_none(), "reason": reason})),
+    )
 }
 
 /// `GET /metrics`.
@@ -49,7 +53,10 @@ pub(super) async fn metrics(State(app): State<AppState>) -> impl IntoResponse {
 }
 
 /// `POST /model/unload`.
-pub(super) async fn unload(State(app): State<AppState>, headers: HeaderMap) -> Answer<Json<serde_json::Value>> {
+pub(super) async fn unload(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+) -> Answer<Json<serde_json::Value>> {
     operator(&app, &headers)?;
     let unloaded = app.pool.unload("by request").await?;
     let rss = process::memory().resident;
@@ -58,7 +65,10 @@ pub(super) async fn unload(State(app): State<AppState>, headers: HeaderMap) -> A
 
 fn operator(app: &AppState, headers: &HeaderMap) -> Answer<()> {
     let Some(token) = &app.operator_token else {
-        return Err(Refusal::new(Code::Unauthorized, "this server has no operator token; start it with --operator-token"));
+        return Err(Refusal::new(
+            Code::Unauthorized,
+            "this server has no operator token; start it with --operator-token",
+        ));
     };
     // Digests are compared, so the time taken tells nothing of how much of a guess was right.
     match bearer(headers) {

@@ -29,7 +29,8 @@ pub(super) async fn cutout(
         Event::Cutout(cutout) if cutout.job == job => Some(cutout.id_cutout.clone()),
         _ => None,
     });
-    let id = id.ok_or_else(|| Refusal::new(Code::UnknownJob, format!("this session has no finished job {job}")))?;
+    let id =
+        id.ok_or_else(|| Refusal::new(Code::UnknownJob, format!("this session has no finished job {job}")))?;
     send(&headers, kept(&app, &id)?.as_ref()).await
 }
 
@@ -92,7 +93,10 @@ fn kept(app: &AppState, id: &CutoutId) -> Answer<Arc<Cutout>> {
 }
 
 fn gone(id: &CutoutId) -> Refusal {
-    Refusal::new(Code::UnknownJob, format!("there is no cutout {id} here, or it is no longer kept; send the photo again"))
+    Refusal::new(
+        Code::UnknownJob,
+        format!("there is no cutout {id} here, or it is no longer kept; send the photo again"),
+    )
 }
 
 /// The answer to a request that waited for its job.
@@ -117,13 +121,17 @@ pub(super) async fn when_done(app: &AppState, ended: Result<CutoutEvent, Problem
 /// Browsers show it in their network panel (W3C Server Timing).
 fn server_timing(timings: &Timings) -> String {
     let Timings { upload, queue, decode, infer, compose, encode, total } = timings;
-    format!("upload;dur={upload}, queue;dur={queue}, decode;dur={decode}, infer;dur={infer}, compose;dur={compose}, encode;dur={encode}, total;dur={total}")
+    format!(
+        "upload;dur={upload}, queue;dur={queue}, decode;dur={decode}, infer;dur={infer}, compose;dur={compose}, encode;dur={encode}, total;dur={total}"
+    )
 }
 
 async fn send(asked: &HeaderMap, cutout: &Cutout) -> Answer {
     let etag = format!("\"{}\"", cutout.id);
     let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let unchanged = known.is_some_and(|known| known.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag));
+    let unchanged = known.is_some_and(|known| {
+        known.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
+    });
     let left_s = cutout.expires_ms.saturating_sub(clock::now_ms()) / 1000;
     let headers = [
         (header::ETAG, etag),
@@ -133,7 +141,7 @@ async fn send(asked: &HeaderMap, cutout: &Cutout) -> Answer {
     if unchanged {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
-    let bytes = cutout.bytes().await?;
+    let bytes = cutout.bytes().await?.ok_or_else(|| gone(&cutout.id))?;
     let extension = cutout.mime.strip_prefix("image/").unwrap_or("bin").replace("jpeg", "jpg");
     let content = [
         (header::CONTENT_TYPE, cutout.mime.to_owned()),

@@ -35,7 +35,12 @@ pub(super) struct TokenQuery {
 }
 
 /// The session of a request's token, which must be the one in its path.
-pub(super) async fn authorised(app: &AppState, headers: &HeaderMap, token: Option<&str>, session: &str) -> Answer<Opened> {
+pub(super) async fn authorised(
+    app: &AppState,
+    headers: &HeaderMap,
+    token: Option<&str>,
+    session: &str,
+) -> Answer<Opened> {
     let token = bearer(headers).or(token).ok_or_else(|| {
         Refusal::new(Code::Unauthorized, "this needs the session's token: Authorization: Bearer …")
     })?;
@@ -84,7 +89,11 @@ pub(super) async fn cancel_job(app: &AppState, session: &SessionId, job: &JobId)
 }
 
 /// Whether a job belongs to a session.
-pub(super) async fn knows_job(app: &AppState, session: &SessionId, job: &JobId) -> Result<bool, SessionError> {
+pub(super) async fn knows_job(
+    app: &AppState,
+    session: &SessionId,
+    job: &JobId,
+) -> Result<bool, SessionError> {
     let present = Arc::clone(&app.logs).present(session).await;
     let (present, _) = present.map_err(|_| SessionError::Expired)?;
     Ok(present.iter().any(|entry| snapshot::is_of_job(&entry.event, job)))

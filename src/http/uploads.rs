@@ -38,7 +38,8 @@ pub(super) async fn upload(
         let opened = authorised(&app, &parts.headers, asked.token.as_deref(), &session).await?;
         let id = asked.upload.clone().unwrap_or_else(UploadId::random);
         let request = Request::from_parts(parts.clone(), Body::from_stream(body.clone()));
-        let job = receive(&app, &opened.session, &id, asked.options, request, body.clone(), &announced).await?;
+        let job =
+            receive(&app, &opened.session, &id, asked.options, request, body.clone(), &announced).await?;
         Ok::<_, Refusal>((opened.session, id, job, asked.wait))
     };
     let (session, id, job, waits) = match take.await {
@@ -70,7 +71,8 @@ impl Asked {
             match name.as_ref() {
                 "upload" => {
                     let id = UploadId::try_from(value.into_owned());
-                    asked.upload = Some(id.map_err(|error| Refusal::new(Code::BadRequest, error.to_string()))?);
+                    asked.upload =
+                        Some(id.map_err(|error| Refusal::new(Code::BadRequest, error.to_string()))?);
                 }
                 "wait" => {
                     asked.wait = match value.as_ref() {
@@ -101,13 +103,16 @@ pub(super) async fn receive(
     announced: &Announced,
 ) -> Answer<JobId> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let is_form = content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/"));
+    let is_form =
+        content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/"));
     let limit = app.intake.limits().max_bytes;
     if is_form {
         // The form's own words come on top; a kilobyte or two a field.
         let slack = (FIELDS * 2048) as u64;
         if let Some(bytes) = announced.bytes.filter(|bytes| *bytes > limit + slack) {
-            let message = format!("the form has {bytes} bytes and the limit for a photo is {limit}; send a smaller one");
+            let message = format!(
+                "the form has {bytes} bytes and the limit for a photo is {limit}; send a smaller one"
+            );
             return Err(Refusal(Problem::new(Code::UploadTooLarge, message).about_upload(id)));
         }
         return form(app, session, id, &mut pairs, request).await;
@@ -141,8 +146,10 @@ async fn form(
     pairs: &mut Vec<(String, String)>,
     request: Request,
 ) -> Answer<JobId> {
-    let unreadable = |reason: String| Refusal::new(Code::BadRequest, format!("the form can't be read: {reason}"));
-    let mut form = Multipart::from_request(request, &()).await.map_err(|error| unreadable(error.body_text()))?;
+    let unreadable =
+        |reason: String| Refusal::new(Code::BadRequest, format!("the form can't be read: {reason}"));
+    let mut form =
+        Multipart::from_request(request, &()).await.map_err(|error| unreadable(error.body_text()))?;
     let mut photo = None;
     for _ in 0..FIELDS {
         let field = match form.next_field().await {
@@ -188,14 +195,18 @@ async fn photo_of(mut writer: Writer, mut field: Field<'_>) -> Answer<Writer> {
 async fn value_of(mut field: Field<'_>) -> Answer<String> {
     let name: String = field.name().unwrap_or_default().chars().take(40).collect();
     let mut value = Vec::new();
-    while let Some(piece) = field.chunk().await.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))? {
+    while let Some(piece) =
+        field.chunk().await.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?
+    {
         value.extend_from_slice(&piece);
         if value.len() > FIELD_BYTES {
-            let message = format!("field {name:?} is longer than {FIELD_BYTES} bytes; the photo goes into image_file");
+            let message =
+                format!("field {name:?} is longer than {FIELD_BYTES} bytes; the photo goes into image_file");
             return Err(Refusal::new(Code::BadRequest, message));
         }
     }
-    String::from_utf8(value).map_err(|_| Refusal::new(Code::BadRequest, format!("field {name:?} is not text")))
+    String::from_utf8(value)
+        .map_err(|_| Refusal::new(Code::BadRequest, format!("field {name:?} is not text")))
 }
 
 async fn finish(photo: Option<Photo>, options: Options) -> Answer<JobId> {
@@ -205,7 +216,9 @@ async fn finish(photo: Option<Photo>, options: Options) -> Answer<JobId> {
             Ok(writer.finish().await?)
         }
         Some(Photo::Known(job)) => Ok(job),
-        None => Err(Refusal::new(Code::BadRequest, "the form has no photo; it goes into the field image_file")),
+        None => {
+            Err(Refusal::new(Code::BadRequest, "the form has no photo; it goes into the field image_file"))
+        }
     }
 }
 

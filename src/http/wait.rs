@@ -23,7 +23,11 @@ impl Drop for CancelOnDrop {
 }
 
 /// The cutout of a job, or the problem that ended it.
-pub(super) async fn for_cutout(app: &AppState, session: &SessionId, job: &JobId) -> Result<CutoutEvent, Problem> {
+pub(super) async fn for_cutout(
+    app: &AppState,
+    session: &SessionId,
+    job: &JobId,
+) -> Result<CutoutEvent, Problem> {
     let mut guard = CancelOnDrop { app: Arc::clone(app), job: Some(job.clone()) };
     let ended = follow(app, session, job).await;
     guard.job = None;
@@ -33,7 +37,8 @@ pub(super) async fn for_cutout(app: &AppState, session: &SessionId, job: &JobId)
 async fn follow(app: &AppState, session: &SessionId, job: &JobId) -> Result<CutoutEvent, Problem> {
     let expired = |_| Problem::new(Code::SessionExpired, "the session expired before the cutout was done");
     let start = Start::After(EventKey::START);
-    let mut follower = Follower::start(Arc::clone(&app.logs), session.clone(), start).await.map_err(expired)?;
+    let mut follower =
+        Follower::start(Arc::clone(&app.logs), session.clone(), start).await.map_err(expired)?;
     let mut why = None;
     loop {
         let entry = match follower.next().await.map_err(expired)? {
@@ -45,7 +50,8 @@ async fn follow(app: &AppState, session: &SessionId, job: &JobId) -> Result<Cuto
             Event::Problem(problem) if problem.job.as_ref() == Some(job) => why = Some(problem.clone()),
             Event::Job(moved) if moved.job == *job && moved.status.is_end() => {
                 let canceled = || Problem::new(Code::Canceled, "the job was canceled").about_job(job);
-                let unknown = || Problem::new(Code::JobFailed, "the photo could not be cut out").about_job(job);
+                let unknown =
+                    || Problem::new(Code::JobFailed, "the photo could not be cut out").about_job(job);
                 return Err(match moved.status {
                     JobStatus::Canceled => canceled(),
                     _ => why.unwrap_or_else(unknown),

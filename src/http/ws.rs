@@ -75,8 +75,12 @@ pub(super) async fn socket(
 
 /// The token among the subprotocols `warmcut.v1, bearer.<token>`.
 fn token_of(headers: &HeaderMap) -> Option<String> {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    offered.flat_map(|list| list.split(',')).find_map(|name| name.trim().strip_prefix("bearer.")).map(str::to_owned)
+    let offered =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    offered
+        .flat_map(|list| list.split(','))
+        .find_map(|name| name.trim().strip_prefix("bearer."))
+        .map(str::to_owned)
 }
 
 async fn run(app: AppState, socket: WebSocket, channel: Channel) {

@@ -14,9 +14,7 @@ use super::ws::{Close, Inline, MAX_FRAME};
 use crate::clock;
 use crate::cutout::{Begun, NewUpload, Writer};
 use crate::protocol::options::Options;
-use crate::protocol::{
-    Code, Deliver, Event, JobId, Message, Problem, UploadEvent, UploadId, UploadStatus,
-};
+use crate::protocol::{Code, Deliver, Event, JobId, Message, Problem, UploadEvent, UploadId, UploadStatus};
 use crate::session::Session;
 
 /// A client that makes more mistakes than this on one socket is broken, and its problems only fill
@@ -73,8 +71,9 @@ impl RecvLoop {
     }
 
     async fn text(&mut self, text: &str) -> Result<(), Problem> {
-        let message: Message = serde_json::from_str(text)
-            .map_err(|error| Problem::new(Code::BadRequest, format!("this message can't be read: {error}")))?;
+        let message: Message = serde_json::from_str(text).map_err(|error| {
+            Problem::new(Code::BadRequest, format!("this message can't be read: {error}"))
+        })?;
         match message {
             Message::Upload { upload, bytes, mime: _, name: _, options, deliver } => {
                 self.upload(upload, bytes, options.as_ref(), deliver).await
@@ -92,7 +91,10 @@ impl RecvLoop {
     ) -> Result<(), Problem> {
         if let Some(writer) = &self.writer {
             let left = format!("{} of its bytes are here", writer.received());
-            let message = format!("upload {} is under way on this socket ({left}); send the rest of it first", writer.upload());
+            let message = format!(
+                "upload {} is under way on this socket ({left}); send the rest of it first",
+                writer.upload()
+            );
             // The first upload goes on; the bytes of this one must not come.
             return Err(Problem::new(Code::UploadInProgress, message).about_upload(&id));
         }
@@ -119,7 +121,13 @@ impl RecvLoop {
                 self.inline.lock().remove(&job);
                 let status = UploadStatus::Received;
                 let counts = (bytes, Some(bytes));
-                let event = UploadEvent { upload: id, job: Some(job), status, received_bytes: counts.0, total_bytes: counts.1 };
+                let event = UploadEvent {
+                    upload: id,
+                    job: Some(job),
+                    status,
+                    received_bytes: counts.0,
+                    total_bytes: counts.1,
+                };
                 self.append(Event::Upload(event)).await;
             }
             Err(_) => {
@@ -161,7 +169,9 @@ impl RecvLoop {
 
     async fn cancel(&mut self, job: Option<JobId>, upload: Option<UploadId>) -> Result<(), Problem> {
         match (job, upload) {
-            (Some(job), None) => cancel_job(&self.app, &self.session.id, &job).await.map_err(|refusal| refusal.0),
+            (Some(job), None) => {
+                cancel_job(&self.app, &self.session.id, &job).await.map_err(|refusal| refusal.0)
+            }
             (None, Some(upload)) => {
                 if self.app.intake.cancel(&self.session.id, &upload).await {
                     if let Some(writer) = self.writer.take_if(|writer| *writer.upload() == upload) {
@@ -171,7 +181,8 @@ impl RecvLoop {
                 }
                 let job = JobId::of(&self.session.id, &upload);
                 cancel_job(&self.app, &self.session.id, &job).await.map_err(|_| {
-                    Problem::new(Code::UnknownJob, format!("this session has no upload {upload}")).about_upload(&upload)
+                    Problem::new(Code::UnknownJob, format!("this session has no upload {upload}"))
+                        .about_upload(&upload)
                 })
             }
             _ => Err(Problem::new(Code::BadRequest, "cancel takes a job or an upload, one of them")),
@@ -183,7 +194,9 @@ impl RecvLoop {
         use tokio_tungstenite::tungstenite::Error;
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
         if let Some(Error::Capacity(_)) = cause {
-            let message = format!("a frame is above {MAX_FRAME} bytes, the most that one may have; send the photo in smaller ones");
+            let message = format!(
+                "a frame is above {MAX_FRAME} bytes, the most that one may have; send the photo in smaller ones"
+            );
             let problem = Problem::new(Code::UploadTooLarge, message);
             self.problem(problem.clone()).await;
             self.close(problem).await;

@@ -116,7 +116,7 @@ impl SendLoop {
         }
         let kept = self.channel.app.results.get(&cutout.id_cutout)?;
         // Dropped meanwhile, or unreadable: the address says so to whoever asks for it.
-        kept.bytes().await.ok().filter(|bytes| bytes.len() as u64 == cutout.bytes)
+        kept.bytes().await.ok().flatten().filter(|bytes| bytes.len() as u64 == cutout.bytes)
     }
 
     async fn farewell(&mut self, close: &Close) {

@@ -55,7 +55,9 @@ pub enum ModelError {
         found: usize,
     },
     /// The network ran, but what it said is wrong.
-    #[error("the known photo gave a wrong answer: its map is off by {mean:.4} on average and {max:.4} at most, where {mean_limit} and {max_limit} are allowed; these are not the weights of this network")]
+    #[error(
+        "the known photo gave a wrong answer: its map is off by {mean:.4} on average and {max:.4} at most, where {mean_limit} and {max_limit} are allowed; these are not the weights of this network"
+    )]
     WrongAnswer {
         /// Mean absolute difference.
         mean: f32,

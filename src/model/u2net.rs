@@ -78,7 +78,12 @@ struct Conv {
 
 impl Conv {
     /// `side` is the kernel's; the padding keeps the map's size.
-    fn new(weights: &mut Weights<'_>, name: &str, [input, output, side]: [usize; 3], dilation: usize) -> Result<Self, ModelError> {
+    fn new(
+        weights: &mut Weights<'_>,
+        name: &str,
+        [input, output, side]: [usize; 3],
+        dilation: usize,
+    ) -> Result<Self, ModelError> {
         let weight = weights.take(&format!("{name}.weight"), &[output, input, side, side])?;
         let bias = weights.take(&format!("{name}.bias"), &[output])?.reshape((1, output, 1, 1))?;
         Ok(Self { weight, bias, dilation })
@@ -94,7 +99,12 @@ impl Conv {
 struct Rebnconv(Conv);
 
 impl Rebnconv {
-    fn new(weights: &mut Weights<'_>, name: &str, [input, output]: [usize; 2], dilation: usize) -> Result<Self, ModelError> {
+    fn new(
+        weights: &mut Weights<'_>,
+        name: &str,
+        [input, output]: [usize; 2],
+        dilation: usize,
+    ) -> Result<Self, ModelError> {
         Ok(Self(Conv::new(weights, &format!("{name}.conv_s1"), [input, output, 3], dilation)?))
     }
 
@@ -122,19 +132,35 @@ impl Block {
         };
         let dilation = |level: usize| match kind {
             // Only the bottom sees farther than its neighbours.
-            Kind::Pooled(_) => if level == levels { 2 } else { 1 },
+            Kind::Pooled(_) => {
+                if level == levels {
+                    2
+                } else {
+                    1
+                }
+            }
             Kind::Dilated => 1 << (level - 1),
         };
         let entry = Rebnconv::new(weights, &format!("{name}.rebnconvin"), [input, output], 1)?;
         let mut down = Vec::new();
         for level in 1..=levels {
             let input = if level == 1 { output } else { middle };
-            down.push(Rebnconv::new(weights, &format!("{name}.rebnconv{level}"), [input, middle], dilation(level))?);
+            down.push(Rebnconv::new(
+                weights,
+                &format!("{name}.rebnconv{level}"),
+                [input, middle],
+                dilation(level),
+            )?);
         }
         let mut up = Vec::new();
         for level in (1..levels).rev() {
             let output = if level == 1 { output } else { middle };
-            up.push(Rebnconv::new(weights, &format!("{name}.rebnconv{level}d"), [2 * middle, output], dilation(level))?);
+            up.push(Rebnconv::new(
+                weights,
+                &format!("{name}.rebnconv{level}d"),
+                [2 * middle, output],
+                dilation(level),
+            )?);
         }
         Ok(Self { kind, entry, down, up })
     }

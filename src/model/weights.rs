@@ -83,7 +83,8 @@ impl<'a> Weights<'a> {
         let origin = source.describe();
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|error| ModelError::Format { origin: origin.clone(), reason: error.to_string() })?;
-        let mut weights = Weights { origin, bytes: &bytes, tensors, device: device.clone(), placed: 0, report, stop };
+        let mut weights =
+            Weights { origin, bytes: &bytes, tensors, device: device.clone(), placed: 0, report, stop };
         let built = build(&mut weights)?;
         Ok((built, weights.placed))
     }
@@ -105,7 +106,8 @@ impl<'a> Weights<'a> {
             });
         }
         let dtype = DType::try_from(view.dtype()).map_err(candle_core::Error::from)?;
-        let tensor = Tensor::from_raw_buffer(view.data(), dtype, shape, &self.device)?.to_dtype(DType::F32)?;
+        let tensor =
+            Tensor::from_raw_buffer(view.data(), dtype, shape, &self.device)?.to_dtype(DType::F32)?;
         self.placed += view.data().len() as u64;
         (self.report)(of_bytes("placed", self.placed, self.bytes.len() as u64, 0.5));
         Ok(tensor)

@@ -100,6 +100,8 @@ pub struct StageEvent {
     pub progress: Option<f32>,
     /// Until the stage is done; null with fewer than five measured runs or past their p90.
     pub eta_ms: Option<Eta>,
+    /// Until the whole run is ready, under the same conditions.
+    pub run_eta_ms: Option<Eta>,
     /// For people: what exactly, or why.
     pub detail: Option<String>,
 }
@@ -395,12 +397,19 @@ mod tests {
                 elapsed_ms: 12,
                 progress: Some(0.5),
                 eta_ms: Some(Eta { p50: 1, p90: 2 }),
+                run_eta_ms: None,
                 detail: None,
             }),
-            r#"{"type":"stage","run":"r_1","stage":"model_load","status":"progress","device":"cpu","elapsed_ms":12,"progress":0.5,"eta_ms":{"p50":1,"p90":2},"detail":null,"at_ms":1,"id":"7.0.x"}"#,
+            r#"{"type":"stage","run":"r_1","stage":"model_load","status":"progress","device":"cpu","elapsed_ms":12,"progress":0.5,"eta_ms":{"p50":1,"p90":2},"run_eta_ms":null,"detail":null,"at_ms":1,"id":"7.0.x"}"#,
         );
         pinned(
-            Event::Ready(Ready { run: run(), cold: true, total_ms: 9, model: "u2netp".into(), device: "cpu".into() }),
+            Event::Ready(Ready {
+                run: run(),
+                cold: true,
+                total_ms: 9,
+                model: "u2netp".into(),
+                device: "cpu".into(),
+            }),
             r#"{"type":"ready","run":"r_1","cold":true,"total_ms":9,"model":"u2netp","device":"cpu","at_ms":1,"id":"7.0.x"}"#,
         );
     }

@@ -65,7 +65,11 @@ id!(
 impl JobId {
     /// The job of an upload is always the same, so that a repeated upload finds it again.
     pub fn of(session: &SessionId, upload: &UploadId) -> Self {
-        let digest = Sha256::new().chain_update(session.as_str()).chain_update([0]).chain_update(upload.as_str()).finalize();
+        let digest = Sha256::new()
+            .chain_update(session.as_str())
+            .chain_update([0])
+            .chain_update(upload.as_str())
+            .finalize();
         Self(format!("j_{}", BASE32_NOPAD.encode(&digest[..16]).to_lowercase()))
     }
 }
@@ -78,7 +82,8 @@ impl CutoutId {
 }
 
 fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
 fn random_text() -> String {

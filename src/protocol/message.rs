@@ -55,7 +55,9 @@ mod tests {
     #[test]
     fn an_upload_is_read_as_the_contract_spells_it() {
         let text = r#"{"type":"upload","upload":"u1","bytes":9,"mime":"image/png","deliver":"url","options":{"crop":true}}"#;
-        let Message::Upload { upload, bytes, deliver, options, .. } = serde_json::from_str(text).expect("valid") else {
+        let Message::Upload { upload, bytes, deliver, options, .. } =
+            serde_json::from_str(text).expect("valid")
+        else {
             panic!("not an upload")
         };
         assert_eq!((upload.as_str(), bytes, deliver), ("u1", 9, Deliver::Url));

@@ -11,8 +11,8 @@ pub mod options;
 mod problem;
 
 pub use event::{
-    CutoutEvent, Delivery, Eta, Event, Framed, Job, JobStatus, JobStep, Limits, PreviewEvent, Ready, SessionEvent,
-    Stage, StageEvent, StageStatus, Timings, UploadEvent, UploadStatus,
+    CutoutEvent, Delivery, Eta, Event, Framed, Job, JobStatus, JobStep, Limits, PreviewEvent, Ready,
+    SessionEvent, Stage, StageEvent, StageStatus, Timings, UploadEvent, UploadStatus,
 };
 pub use id::{CutoutId, IdError, JobId, RunId, SessionId, UploadId};
 pub use message::{Deliver, Message};

@@ -148,9 +148,9 @@ impl Options {
     pub fn from_json(json: &Value) -> Result<Self, OptionError> {
         let found = match json {
             Value::Object(members) => {
-                let given = members.iter().filter(|(name, value)| {
-                    !value.is_null() || !Self::NAMES.contains(&name.as_str())
-                });
+                let given = members
+                    .iter()
+                    .filter(|(name, value)| !value.is_null() || !Self::NAMES.contains(&name.as_str()));
                 return Self::from_pairs(given.map(|(name, value)| match value {
                     Value::String(text) => (name, text.clone()),
                     other => (name, other.to_string()),
@@ -186,8 +186,7 @@ impl Options {
             }
             "bg_color" => {
                 let colour = parse_hex(value);
-                self.bg_color =
-                    Some(colour.ok_or_else(|| refuse("six hex digits RRGGBB, as in ffcc00"))?);
+                self.bg_color = Some(colour.ok_or_else(|| refuse("six hex digits RRGGBB, as in ffcc00"))?);
             }
             "crop" => {
                 self.crop = match value {
@@ -286,4 +285,165 @@ fn hex_text([r, g, b]: &[u8; 3]) -> String {
 
 fn hex<S: Serializer>(colour: &Option<[u8; 3]>, serializer: S) -> Result<S::Ok, S::Error> {
     colour.as_ref().map(hex_text).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pairs(text: &str) -> Result<Options, OptionError> {
+        Options::from_pairs(text.split_terminator('&').filter_map(|pair| pair.split_once('=')))
+    }
+
+    #[test]
+    fn query_form_and_json_mean_the_same() {
+        let text = "format=webp&channels=rgba&bg_color=%Ff0080&crop=true&size=preview&model=a.b-1&quality=7";
+        let expected = Options {
+            format: OutputFormat::Webp,
+            channels: Channels::Rgba,
+            bg_color: Some([255, 0, 128]),
+            crop: true,
+            size: OutputSize::Preview,
+            model: Some("a.b-1".into()),
+            quality: Some(7),
+        };
+        assert_eq!(pairs(&text.replace('%', "")), Ok(expected.clone()));
+        assert_eq!(pairs(&text.replace('%', "#")), Ok(expected.clone()));
+        for json in [
+            json!({"format": "webp", "bg_color": "ff0080", "crop": true, "size": "preview",
+                "model": "a.b-1", "quality": 7}),
+            json!({"format": "webp", "bg_color": "FF0080", "crop": "true", "size": "preview",
+                "model": "a.b-1", "quality": "7", "channels": null}),
+        ] {
+            assert_eq!(Options::from_json(&json), Ok(expected.clone()));
+            assert_eq!(serde_json::from_value::<Options>(json).expect("good"), expected);
+        }
+        assert_eq!(pairs(""), Ok(Options::default()));
+        assert_eq!(Options::from_json(&json!({})), Ok(Options::default()));
+    }
+
+    #[test]
+    fn a_wrong_name_or_value_is_named_with_what_is_allowed() {
+        let said = |text| pairs(text).expect_err("bad options").to_string();
+        assert_eq!(
+            said("bgcolor=fff"),
+            "unknown option `bgcolor`: allowed are format, channels, bg_color, crop, size, model, quality"
+        );
+        assert_eq!(said("format=gif"), "option `format` is `gif`: allowed is png, webp, jpg or auto");
+        assert_eq!(said("crop=true&crop=true"), "option `crop` is given more than once: send it once");
+        for value in [
+            "format=PNG",
+            "channels=rgb",
+            "size=auto",
+            "crop=1",
+            "crop=",
+            "model=",
+            "model=a/b",
+            "quality=0",
+            "quality=101",
+            "quality=+5",
+            "quality=9.5",
+            "quality=",
+            "bg_color=fff",
+            "bg_color=##ffffff",
+            "bg_color=ffffgg",
+            "bg_color=+fffff",
+            "bg_color=ffffff00",
+        ] {
+            let (name, value) = value.split_once('=').expect("a pair");
+            let error = Options::from_pairs([(name, value)]).expect_err(value);
+            assert!(
+                matches!(&error, OptionError::Value { name: n, value: v, .. } if *n == name && v == value)
+            );
+            let json = Options::from_json(&json!({ name: value })).expect_err(value);
+            assert_eq!(json, error);
+        }
+        let long = format!("format={}", "x\n".repeat(99));
+        assert!(said(&long).len() < 120);
+    }
+
+    #[test]
+    fn json_of_another_shape_is_an_error() {
+        for (json, found) in [(json!(null), "null"), (json!([]), "an array"), (json!("a"), "a string")] {
+            assert_eq!(Options::from_json(&json), Err(OptionError::NotAnObject { found }));
+        }
+        for json in [
+            json!({"crop": 1}),
+            json!({"quality": 9.5}),
+            json!({"quality": [9]}),
+            json!({"bg_color": 123_456_789}),
+            json!({"speed": null}),
+        ] {
+            assert!(Options::from_json(&json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn equal_results_have_equal_canonical_texts() {
+        let text = |options| pairs(options).expect("good options").canonical("m");
+        for (a, b) in [
+            ("", "format=png&channels=rgba&crop=false&size=full"),
+            ("format=png&quality=5", "format=png&quality=90"),
+            ("format=jpg", "format=jpg&quality=90&bg_color=ffffff"),
+            ("format=auto&bg_color=000000", "format=jpg&bg_color=000000"),
+            ("channels=alpha&bg_color=123456", "channels=alpha"),
+            ("model=x", "model=y"),
+        ] {
+            assert_eq!(text(a), text(b));
+        }
+        let different = [
+            "",
+            "format=webp",
+            "format=jpg",
+            "format=auto",
+            "channels=alpha",
+            "crop=true",
+            "size=preview",
+            "bg_color=ffffff",
+            "format=webp&quality=91",
+            "format=webp&bg_color=ffffff",
+            "format=auto&channels=alpha",
+            "format=jpg&channels=alpha",
+            "format=jpg&bg_color=fffffe",
+        ];
+        let texts: std::collections::BTreeSet<_> = different.iter().map(|options| text(options)).collect();
+        assert_eq!(texts.len(), different.len());
+        assert_ne!(Options::default().canonical("m"), Options::default().canonical("n"));
+        assert_eq!(
+            Options::default().canonical("u2netp"),
+            "format=png;channels=rgba;bg_color=-;crop=false;size=full;quality=-;model=u2netp"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            format in prop::sample::select(vec![
+                OutputFormat::Png, OutputFormat::Webp, OutputFormat::Jpg, OutputFormat::Auto]),
+            channels in prop::sample::select(vec![Channels::Rgba, Channels::Alpha]),
+            size in prop::sample::select(vec![OutputSize::Full, OutputSize::Preview]),
+            bg_color in any::<Option<[u8; 3]>>(),
+            crop in any::<bool>(),
+            model in prop::option::of("[A-Za-z0-9._-]{1,64}"),
+            quality in prop::option::of(1u8..=100),
+        ) {
+            let options = Options { format, channels, bg_color, crop, size, model, quality };
+            let json = serde_json::to_value(&options).expect("serialises");
+            prop_assert_eq!(Options::from_json(&json), Ok(options.clone()));
+            let fields = json.as_object().expect("an object").iter();
+            let fields = fields.map(|(name, value)| (name, value.to_string().replace('"', "")));
+            let back = Options::from_pairs(fields).expect("the same fields");
+            prop_assert_eq!(back.canonical("m"), options.canonical("m"));
+            prop_assert_eq!(back, options);
+        }
+
+        #[test]
+        fn no_text_panics(name in ".{0,12}", value in ".{0,60}", n in 0usize..7) {
+            let _ = Options::from_pairs([(name.as_str(), value.as_str())]);
+            let _ = Options::from_pairs([(Options::NAMES[n], value.as_str())]);
+        }
+    }
 }

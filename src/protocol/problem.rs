@@ -133,7 +133,15 @@ impl Problem {
     /// One that concerns nothing in particular.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let retry_after_s = matches!(code.status(), 429 | 503).then_some(2);
-        Self { code, message: message.into(), retryable: code.retryable(), upload: None, job: None, run: None, retry_after_s }
+        Self {
+            code,
+            message: message.into(),
+            retryable: code.retryable(),
+            upload: None,
+            job: None,
+            run: None,
+            retry_after_s,
+        }
     }
 
     /// The same, about an upload.
@@ -170,12 +178,16 @@ mod tests {
         let upload = UploadId::try_from("u1".to_owned()).expect("an id");
         let problem = Problem::new(Code::UploadTooLarge, "too much").about_upload(&upload);
         let json = serde_json::to_string(&problem).expect("plain data");
-        assert_eq!(json, r#"{"code":"upload_too_large","message":"too much","retryable":false,"upload":"u1"}"#);
+        assert_eq!(
+            json,
+            r#"{"code":"upload_too_large","message":"too much","retryable":false,"upload":"u1"}"#
+        );
     }
 
     #[test]
     fn the_spelling_of_every_code_is_the_same_everywhere() {
-        for code in [Code::BadRequest, Code::UploadIncomplete, Code::UnsupportedMediaType, Code::WarmupFailed] {
+        for code in [Code::BadRequest, Code::UploadIncomplete, Code::UnsupportedMediaType, Code::WarmupFailed]
+        {
             assert_eq!(serde_json::to_value(code).expect("plain data"), code.as_str());
         }
     }

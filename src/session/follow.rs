@@ -66,7 +66,9 @@ impl Follower {
                     self.follow.changed().await?;
                 }
                 Read::Events(entries) => {
-                    if self.caught_up && entries.iter().map(|entry| entry.weight()).sum::<usize>() > CHANNEL_BYTES {
+                    if self.caught_up
+                        && entries.iter().map(|entry| entry.weight()).sum::<usize>() > CHANNEL_BYTES
+                    {
                         return Ok(Followed::TooSlow);
                     }
                     self.advance(entries.last().map(|entry| entry.key), entries);
@@ -113,7 +115,9 @@ mod tests {
     use crate::session::MemoryLogs;
 
     async fn follower(logs: &Arc<MemoryLogs>, session: &SessionId, start: Start) -> Follower {
-        Follower::start(Arc::<MemoryLogs>::clone(logs) as Arc<dyn Logs>, session.clone(), start).await.expect("there")
+        Follower::start(Arc::<MemoryLogs>::clone(logs) as Arc<dyn Logs>, session.clone(), start)
+            .await
+            .expect("there")
     }
 
     fn event(text: &str) -> Event {
@@ -155,7 +159,10 @@ mod tests {
         }
         let start = Start::from_last_id(Some("made-up"), &session);
         let mut follower = follower(&logs, &session, start).await;
-        assert_eq!([text(&mut follower).await, text(&mut follower).await, text(&mut follower).await], ["Reset", "1", "2"]);
+        assert_eq!(
+            [text(&mut follower).await, text(&mut follower).await, text(&mut follower).await],
+            ["Reset", "1", "2"]
+        );
         logs.append(&session, 0, event("live")).await.expect("there");
         assert_eq!(text(&mut follower).await, "live");
     }

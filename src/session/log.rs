@@ -46,8 +46,9 @@ impl Entry {
         if differs {
             return self.framed(session, opened_at_ms, delivery).to_json();
         }
-        let shared =
-            self.json.get_or_init(|| Framed { event: self.event.clone(), at_ms: self.at_ms, id: None }.to_json());
+        let shared = self
+            .json
+            .get_or_init(|| Framed { event: self.event.clone(), at_ms: self.at_ms, id: None }.to_json());
         let open = shared.strip_suffix('}').unwrap_or(shared);
         format!(r#"{open},"id":"{}"}}"#, self.key.to_id(session))
     }

@@ -15,7 +15,8 @@ use crate::protocol::{Event, SessionId};
 /// A run of two minutes with three stages at four progress events a second is 1,440 events.
 const RUN_BOUNDS: Bounds = Bounds { entries: 2048, bytes: 2 << 20, age_ms: 24 * 3_600_000, subjects: 16 };
 /// One job makes about 15 events; a session of many photos still replays its last thirty.
-const SESSION_BOUNDS: Bounds = Bounds { entries: 512, bytes: 256 << 10, age_ms: 24 * 3_600_000, subjects: 256 };
+const SESSION_BOUNDS: Bounds =
+    Bounds { entries: 512, bytes: 256 << 10, age_ms: 24 * 3_600_000, subjects: 256 };
 
 struct RunLog {
     ring: Ring,
@@ -100,11 +101,10 @@ impl Logs for MemoryLogs {
     async fn create(&self, session: &SessionId) {
         let mut sessions = self.sessions.write();
         let run_from = self.run.read().run_start;
-        let log =
-            SessionLog { ring: Ring::new(SESSION_BOUNDS), last: EventKey::START, entries: 0, run_from };
-        sessions.entry(session.clone()).or_insert_with(|| {
-            Arc::new(Slot { log: Mutex::new(log), changed: watch::Sender::new(0) })
-        });
+        let log = SessionLog { ring: Ring::new(SESSION_BOUNDS), last: EventKey::START, entries: 0, run_from };
+        sessions
+            .entry(session.clone())
+            .or_insert_with(|| Arc::new(Slot { log: Mutex::new(log), changed: watch::Sender::new(0) }));
     }
 
     async fn remove(&self, session: &SessionId) {

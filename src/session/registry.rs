@@ -116,7 +116,9 @@ pub enum OpenError {
         limit: usize,
     },
     /// Too short to be unguessable, or not plain.
-    #[error("open must be a random number of 128 bits or more, as 22 to 128 characters of A-Z a-z 0-9 _ -, but has {length}")]
+    #[error(
+        "open must be a random number of 128 bits or more, as 22 to 128 characters of A-Z a-z 0-9 _ -, but has {length}"
+    )]
     WeakNonce {
         /// Characters given.
         length: usize,
@@ -127,7 +129,9 @@ pub enum OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     /// Not a token of this server.
-    #[error("the token is not one of this server's; open a session with GET /v1/events, GET /v1/socket or POST /v1/sessions")]
+    #[error(
+        "the token is not one of this server's; open a session with GET /v1/events, GET /v1/socket or POST /v1/sessions"
+    )]
     Unauthorized,
     /// It was one.
     #[error("the session expired; open a new one")]
@@ -236,7 +240,8 @@ impl Sessions for MemorySessions {
         let nonce = nonce_key(&opening)?;
         let (session, resumed) = {
             let mut table = self.table.lock();
-            let known = nonce.and_then(|nonce| table.nonces.get(&nonce)).and_then(|id| table.sessions.get(id));
+            let known =
+                nonce.and_then(|nonce| table.nonces.get(&nonce)).and_then(|id| table.sessions.get(id));
             if let Some((session, _)) = known {
                 (Arc::clone(session), true)
             } else if table.sessions.len() >= self.limit {
@@ -320,7 +325,10 @@ mod tests {
         tokio::time::sleep(TTL + TTL / 10).await;
         assert!(idle.session.ended.is_cancelled());
         assert_eq!(sessions.find(&idle.token).await.expect_err("gone"), SessionError::Expired);
-        assert_eq!(logs.read(&idle.session.id, super::super::EventKey::START).await.expect_err("gone"), LogError::NoSession);
+        assert_eq!(
+            logs.read(&idle.session.id, super::super::EventKey::START).await.expect_err("gone"),
+            LogError::NoSession
+        );
         assert!(sessions.table.lock().nonces.is_empty());
         assert!(sessions.find(&open.token).await.is_ok(), "its channel keeps it");
         drop(channel);

@@ -65,7 +65,13 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, entries: VecDeque::new(), weight: 0, dropped: EventKey::START, present: BTreeMap::new() }
+        Self {
+            bounds,
+            entries: VecDeque::new(),
+            weight: 0,
+            dropped: EventKey::START,
+            present: BTreeMap::new(),
+        }
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
@@ -123,7 +129,8 @@ impl Ring {
 
     fn trim_present(&mut self) {
         while self.present.len() > self.bounds.subjects {
-            let oldest = self.present.iter().min_by_key(|(_, entry)| entry.key).map(|(subject, _)| subject.clone());
+            let oldest =
+                self.present.iter().min_by_key(|(_, entry)| entry.key).map(|(subject, _)| subject.clone());
             let Some(oldest) = oldest else { break };
             self.present.remove(&oldest);
         }
@@ -169,7 +176,8 @@ mod tests {
         let mut ring = Ring::new(SMALL);
         for n in 0..20 {
             let upload = UploadId::try_from(format!("u{}", n % 6)).expect("an id");
-            let problem = crate::protocol::Problem::new(crate::protocol::Code::BadRequest, "x").about_upload(&upload);
+            let problem =
+                crate::protocol::Problem::new(crate::protocol::Code::BadRequest, "x").about_upload(&upload);
             ring.push(Entry::new(EventKey { run: 0, entry: n + 1 }, n, Event::Problem(problem)));
         }
         let mut kept: Vec<u64> = ring.present().map(|entry| entry.key.entry).collect();

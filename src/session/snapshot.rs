@@ -93,7 +93,12 @@ pub fn is_of_job(event: &Event, id: &JobId) -> bool {
     }
 }
 
-fn run(present: &[Arc<Entry>], state: &PoolState, now_ms: u64, framed: impl Fn(&Entry) -> Framed) -> Option<Run> {
+fn run(
+    present: &[Arc<Entry>],
+    state: &PoolState,
+    now_ms: u64,
+    framed: impl Fn(&Entry) -> Framed,
+) -> Option<Run> {
     let status = match state.phase {
         Phase::Cold => return None,
         Phase::Warming => RunStatus::Warming,

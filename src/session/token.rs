@@ -44,7 +44,8 @@ impl Secret {
     }
 
     fn mac(&self, purpose: &[u8], text: &str) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a keyed hash takes a key of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("a keyed hash takes a key of any length");
         mac.update(purpose);
         mac.update(&[0]);
         mac.update(text.as_bytes());

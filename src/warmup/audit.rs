@@ -10,7 +10,14 @@ pub(super) enum Outcome<'a> {
     Failed(&'a str),
 }
 
-pub(super) fn run_ended(run: &RunId, cause: &Cause, started_ms: u64, ended_ms: u64, deploy: &str, outcome: &Outcome<'_>) {
+pub(super) fn run_ended(
+    run: &RunId,
+    cause: &Cause,
+    started_ms: u64,
+    ended_ms: u64,
+    deploy: &str,
+    outcome: &Outcome<'_>,
+) {
     let (outcome, reason) = match outcome {
         Outcome::Ready => ("ready", ""),
         Outcome::Failed(reason) => ("failed", *reason),

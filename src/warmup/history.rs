@@ -144,7 +144,11 @@ mod tests {
         let estimates = History::open(Some(dir.path())).estimates("m", true);
         assert_eq!(estimates.run, Some(Percentiles { p50: 30, p90: 50 }));
         assert_eq!(estimates.stages[&Stage::ModelLoad], Percentiles { p50: 3, p90: 5 });
-        assert_eq!(History::open(Some(dir.path())).estimates("m", false).run, None, "those began with the process");
+        assert_eq!(
+            History::open(Some(dir.path())).estimates("m", false).run,
+            None,
+            "those began with the process"
+        );
     }
 
     #[test]

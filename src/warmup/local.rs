@@ -60,7 +60,8 @@ impl LocalPool {
         settings: Settings,
         (tracker, draining): (TaskTracker, CancellationToken),
     ) -> Arc<Self> {
-        let state = PoolState { model: loader.name().to_owned(), device: loader.device(), ..PoolState::default() };
+        let state =
+            PoolState { model: loader.name().to_owned(), device: loader.device(), ..PoolState::default() };
         let loading = Arc::new(Semaphore::new(1));
         let run = Run { loader, known, stage_timeout: settings.stage_timeout, loading };
         Arc::new(Self {
@@ -121,7 +122,13 @@ impl LocalPool {
         run
     }
 
-    async fn finish_run(self: Arc<Self>, run: RunId, cause: Cause, mut reporter: Reporter, with_process: bool) {
+    async fn finish_run(
+        self: Arc<Self>,
+        run: RunId,
+        cause: Cause,
+        mut reporter: Reporter,
+        with_process: bool,
+    ) {
         let ended = tokio::select! {
             () = self.draining.cancelled() => Err(RunError { reason: "the server is going away".to_owned() }),
             ended = self.run.drive(&mut reporter) => ended,
@@ -151,12 +158,25 @@ impl LocalPool {
                     state.error = Some(reason.clone());
                 });
                 metrics::counter!("warmcut_warmups_total", "outcome" => "failed").increment(1);
-                audit::run_ended(&run, &cause, started_ms, ended_ms, &self.settings.deploy, &Outcome::Failed(&reason));
+                audit::run_ended(
+                    &run,
+                    &cause,
+                    started_ms,
+                    ended_ms,
+                    &self.settings.deploy,
+                    &Outcome::Failed(&reason),
+                );
             }
         }
     }
 
-    async fn succeed(&self, run: &RunId, reporter: &Reporter, proven: Proven, (ended_ms, total_ms): (u64, u64)) {
+    async fn succeed(
+        &self,
+        run: &RunId,
+        reporter: &Reporter,
+        proven: Proven,
+        (ended_ms, total_ms): (u64, u64),
+    ) {
         let Proven { segmenter, load_ms } = proven;
         let model_bytes = segmenter.bytes();
         *self.segmenter.write() = Some(segmenter);

@@ -62,7 +62,8 @@ impl Reporter {
     }
 
     pub(super) async fn failed(&mut self, status: StageStatus, reason: &str) {
-        self.tell(status, clock::now_ms(), Progress { fraction: None, detail: Some(reason.to_owned()) }).await;
+        self.tell(status, clock::now_ms(), Progress { fraction: None, detail: Some(reason.to_owned()) })
+            .await;
     }
 
     /// Anything else that the run says.
@@ -76,6 +77,7 @@ impl Reporter {
         let fraction = progress.fraction.filter(|fraction| *fraction >= self.high);
         self.high = fraction.unwrap_or(self.high);
         let elapsed_ms = at_ms.saturating_sub(self.stage_started_ms);
+        let whole_elapsed = at_ms.saturating_sub(self.state.borrow().started_ms);
         let running = matches!(status, StageStatus::Started | StageStatus::Progress);
         let usual = self.estimates.stages.get(&self.stage).filter(|_| running);
         let event = StageEvent {
@@ -86,6 +88,11 @@ impl Reporter {
             elapsed_ms,
             progress: fraction,
             eta_ms: usual.and_then(|usual| usual.remaining(elapsed_ms)),
+            run_eta_ms: self
+                .estimates
+                .run
+                .filter(|_| running)
+                .and_then(|usual| usual.remaining(whole_elapsed)),
             detail: progress.detail,
         };
         let before = Stage::ALL.iter().position(|stage| *stage == self.stage).unwrap_or(0) as f32;

@@ -68,7 +68,8 @@ impl Run {
                         return Err(RunError { reason });
                     }
                     let wait = jittered(BACKOFF * 2_u32.pow(n - 1));
-                    let detail = format!("try {n} of {TRIES} failed: {error}; next in {} ms", wait.as_millis());
+                    let detail =
+                        format!("try {n} of {TRIES} failed: {error}; next in {} ms", wait.as_millis());
                     reporter.failed(StageStatus::Retrying, &detail).await;
                     tokio::time::sleep(wait).await;
                 }
@@ -81,7 +82,8 @@ impl Run {
         let started = Instant::now();
         reporter.started(Stage::ModelLoad, started).await;
         let loader = Arc::clone(&self.loader);
-        let loaded = self.stage(reporter, Stage::ModelLoad, move |report, stop| loader.load(report, stop)).await?;
+        let loaded =
+            self.stage(reporter, Stage::ModelLoad, move |report, stop| loader.load(report, stop)).await?;
         let done = Instant::now();
         let load_ms = u64::try_from((done - started).as_millis()).unwrap_or(u64::MAX);
         let (bytes, size) = (loaded.bytes(), loaded.size() as usize);

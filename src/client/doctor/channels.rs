@@ -5,9 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::Patient;
 use super::check::{Fault, Finding, Outcome, ok, warn};
 use super::edges::{has_word, must_be};
+use crate::client::channel::session_of;
 use crate::client::poll::RunStatus;
 use crate::client::{Channel, ClientError, Pass, Resume, SseFrame, Stream, Transport, snapshot};
-use crate::protocol::{Event, Framed, SessionEvent};
+use crate::protocol::{Framed, SessionEvent};
 
 /// The contract sends the first bytes at once; what takes longer was held back.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -34,7 +35,9 @@ pub(super) async fn stream(patient: &Patient) -> Outcome<OpenStream> {
     let (headers_after, path) = (begun.elapsed(), "/v1/events");
     let headers = stream.headers().clone();
     must_be(path, &headers, "content-type", |value| value.starts_with("text/event-stream"))?;
-    must_be(path, &headers, "cache-control", |value| has_word(value, "no-store") && has_word(value, "no-transform"))?;
+    must_be(path, &headers, "cache-control", |value| {
+        has_word(value, "no-store") && has_word(value, "no-transform")
+    })?;
     if let Some(encoding) = headers.get("content-encoding") {
         let why = format!("the stream is compressed: {encoding:?}");
         return Err(Fault::new(why, "compression holds events back; switch it off for text/event-stream"));
@@ -89,7 +92,8 @@ pub(super) async fn socket(patient: &Patient, pass: &Pass) -> Outcome {
     let mut channel = Channel::open(&patient.server, Transport::Ws, Some(resume)).await?;
     let session = session_of(&channel.next().await?.framed)?;
     if session.session != pass.session || !session.resumed {
-        let why = format!("the token of {} opened {}, resumed: {}", pass.session, session.session, session.resumed);
+        let why =
+            format!("the token of {} opened {}, resumed: {}", pass.session, session.session, session.resumed);
         return Err(Fault::new(why, "a proxy must pass Sec-WebSocket-Protocol on unaltered"));
     }
     if let Channel::Socket(socket) = channel {
@@ -106,9 +110,10 @@ pub(super) async fn polling(patient: &Patient) -> Outcome {
         Some(run) if run.status == RunStatus::Ready => {
             Ok(ok(format!("the snapshot says ready, ask again in {} ms", now.poll_after_ms)))
         }
-        Some(run) => {
-            Err(Fault::new(format!("the snapshot says {:?} after `ready`", run.status), "see the server's log"))
-        }
+        Some(run) => Err(Fault::new(
+            format!("the snapshot says {:?} after `ready`", run.status),
+            "see the server's log",
+        )),
         None => Err(Fault::new(
             "the snapshot has no run after `ready`",
             "does another instance answer? sessions need affinity",
@@ -116,16 +121,10 @@ pub(super) async fn polling(patient: &Patient) -> Outcome {
     }
 }
 
-/// The first event of a channel.
-pub(super) fn session_of(framed: &Framed) -> Result<SessionEvent, ClientError> {
-    match &framed.event {
-        Event::Session(session) => Ok(session.as_ref().clone()),
-        Event::Problem(problem) => Err(ClientError::Refused(Box::new(problem.clone()))),
-        other => Err(ClientError::garbled("the channel", format!("its first event is {}, not session", other.kind()))),
-    }
-}
-
-async fn held_back<T>(what: &'static str, coming: impl Future<Output = Result<T, ClientError>>) -> Result<T, Fault> {
+async fn held_back<T>(
+    what: &'static str,
+    coming: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, Fault> {
     match tokio::time::timeout(HELD_BACK, coming).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Fault::new(

@@ -131,7 +131,11 @@ impl<'a> Book<'a> {
     }
 
     /// Makes a check. What it found is there when it did not fail.
-    pub(super) async fn check<T>(&mut self, name: &'static str, check: impl Future<Output = Outcome<T>>) -> Option<T> {
+    pub(super) async fn check<T>(
+        &mut self,
+        name: &'static str,
+        check: impl Future<Output = Outcome<T>>,
+    ) -> Option<T> {
         let begun = Instant::now();
         let outcome = tokio::time::timeout(self.patience, check).await;
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -37,16 +37,26 @@ pub(super) async fn widget(patient: &Patient) -> Outcome {
 
 pub(super) async fn preflight(patient: &Patient) -> Outcome {
     let path = "/v1/sessions/s_none/uploads";
-    let request = patient.shop_request(Method::OPTIONS, path)?;
+    let request = patient.page_request(Method::OPTIONS, path)?;
     let request = request.header("access-control-request-method", "POST");
     let request = request.header("access-control-request-headers", "authorization,content-type");
     let response = request.send().await?;
     if response.status() != 204 {
-        let why = format!("OPTIONS {path} is {}, not 204", response.status());
-        return Err(Fault::new(why, "a proxy must pass OPTIONS on without asking who it is"));
+        let why = format!("OPTIONS {path} from {} is {}, not 204", patient.page(), response.status());
+        let todo = match response.status().as_u16() {
+            403 if patient.origin.is_none() => {
+                "the server doesn't know its own address; start it with --public-url"
+            }
+            403 => "add this origin to a key in the keys file",
+            405 => {
+                "the server, or a proxy before it, does not answer OPTIONS here, so pages of other origins can't use it"
+            }
+            _ => "a proxy must pass OPTIONS on without asking who it is",
+        };
+        return Err(Fault::new(why, todo));
     }
     let headers = response.headers();
-    must_be(path, headers, "access-control-allow-origin", |value| value == "*" || value == patient.shop())?;
+    must_be(path, headers, "access-control-allow-origin", |value| value == "*" || value == patient.page())?;
     for word in ["get", "post", "delete"] {
         must_be(path, headers, "access-control-allow-methods", |value| has_word(value, word))?;
     }
@@ -64,32 +74,48 @@ pub(super) async fn preflight(patient: &Patient) -> Outcome {
 /// A script that may not read a refusal sees "network error" and can't tell its shopper why.
 pub(super) async fn readable_errors(patient: &Patient) -> Outcome {
     let path = "/v1/sessions/s_none";
-    let response = patient.shop_request(Method::GET, path)?.send().await?;
+    let response = patient.page_request(Method::GET, path)?.send().await?;
     let status = response.status();
     if !status.is_client_error() {
         return Err(Fault::new(format!("GET {path} is {status}"), "an unknown session must be refused"));
     }
-    must_be(path, response.headers(), "access-control-allow-origin", |value| value == "*" || value == patient.shop())?;
-    must_be(path, response.headers(), "access-control-expose-headers", |value| has_word(value, "retry-after"))?;
+    must_be(path, response.headers(), "access-control-allow-origin", |value| {
+        value == "*" || value == patient.page()
+    })?;
+    must_be(path, response.headers(), "access-control-expose-headers", |value| {
+        has_word(value, "retry-after")
+    })?;
     must_be(path, response.headers(), "content-type", |value| value.starts_with("application/problem+json"))?;
     Ok(ok(format!("a {status} can be read by scripts of other origins")))
 }
 
 fn is_file(path: &str, mime: &str, response: &Response) -> Result<(), Fault> {
     if response.status() != 200 {
-        return Err(Fault::new(format!("{path} is {}", response.status()), "is the path in the address right?"));
+        return Err(Fault::new(
+            format!("{path} is {}", response.status()),
+            "is the path in the address right?",
+        ));
     }
     must_be(path, response.headers(), "content-type", |value| value.contains(mime))?;
     must_be(path, response.headers(), "etag", |value| !value.is_empty())
 }
 
-pub(super) fn must_be(path: &str, headers: &HeaderMap, name: &str, good: impl Fn(&str) -> bool) -> Result<(), Fault> {
+pub(super) fn must_be(
+    path: &str,
+    headers: &HeaderMap,
+    name: &str,
+    good: impl Fn(&str) -> bool,
+) -> Result<(), Fault> {
     let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     let value = values.join(", ");
     if !values.is_empty() && good(&value) {
         return Ok(());
     }
-    let why = if values.is_empty() { format!("{path} has no {name}") } else { format!("{path} has {name}: {value}") };
+    let why = if values.is_empty() {
+        format!("{path} has no {name}")
+    } else {
+        format!("{path} has {name}: {value}")
+    };
     Err(Fault::new(why, "a proxy must not take the server's headers away, change them or add its own"))
 }
 

@@ -28,9 +28,6 @@ use super::load::address;
 use super::{ClientError, Identity, Photo, Picture, Server};
 use crate::protocol::UploadId;
 
-/// An origin that no server knows, for what any origin may do.
-const SOME_SHOP: &str = "https://shop.example";
-
 /// Checks a deployed server end to end.
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {
@@ -79,15 +76,16 @@ impl Patient {
         self.photo.with_remark(UploadId::random().as_str())
     }
 
-    /// The origin of the page that we pretend to be on.
-    fn shop(&self) -> &str {
-        self.origin.as_deref().unwrap_or(SOME_SHOP)
+    /// The origin of the page that we pretend to be on. Where none is named it is the server's own,
+    /// which is always allowed.
+    fn page(&self) -> String {
+        self.origin.clone().unwrap_or_else(|| self.server.address().origin().ascii_serialization())
     }
 
-    /// A request as a script on a shop's page would send it.
-    fn shop_request(&self, method: Method, path: &str) -> Result<RequestBuilder, ClientError> {
+    /// A request as a script on that page would send it.
+    fn page_request(&self, method: Method, path: &str) -> Result<RequestBuilder, ClientError> {
         let request = self.server.request(method, path)?;
-        Ok(if self.origin.is_some() { request } else { request.header("origin", SOME_SHOP) })
+        Ok(if self.origin.is_some() { request } else { request.header("origin", self.page()) })
     }
 }
 
@@ -139,7 +137,10 @@ async fn outside(book: &mut Book<'_>, patient: &Patient) {
 async fn inside(book: &mut Book<'_>, patient: &Patient, mut open: OpenStream) {
     book.check("clock", async { Ok(channels::clock(open.at_ms)) }).await;
     if patient.server.get("/readyz").await.is_ok_and(|response| response.status() == 503) {
-        book.waiting("stages", "the server is cold; the session has asked for it and waits for ready".to_owned());
+        book.waiting(
+            "stages",
+            "the server is cold; the session has asked for it and waits for ready".to_owned(),
+        );
     }
     if book.check("stages", warming::stages(&mut open)).await.is_none() {
         book.skip("photos", "the server does not become ready");

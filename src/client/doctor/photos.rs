@@ -6,11 +6,14 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::Patient;
-use super::channels::{OpenStream, session_of};
+use super::channels::OpenStream;
 use super::check::{Fault, Outcome, ok, skip, warn};
+use crate::client::channel::session_of;
 use crate::client::request::{body_of, check_cutout};
-use crate::client::{Arrival, Channel, ClientError, Pass, Photo, Picture, Socket, cancel, download, upload};
-use crate::protocol::{CutoutEvent, Delivery, Event, JobId, JobStatus, Problem, UploadEvent, UploadId, UploadStatus};
+use crate::client::{Arrival, ClientError, Pass, Photo, Picture, Socket, cancel, download, upload};
+use crate::protocol::{
+    CutoutEvent, Delivery, Event, JobId, JobStatus, Problem, UploadEvent, UploadId, UploadStatus,
+};
 
 /// A job that is over, and what later checks need of it.
 pub(super) struct Made {
@@ -27,20 +30,24 @@ pub(super) async fn over_socket(patient: &Patient) -> Outcome<Made> {
     let photo = patient.fresh_photo();
     let begun = Instant::now();
     socket.announce(&UploadId::random(), &photo, Delivery::Inline).await?;
-    let mut channel = Channel::Socket(Box::new(socket));
-    let end = until_end(&mut channel, Some(&photo)).await?;
+    let end = until_end(&mut socket, &photo).await?;
     let Some((cutout, body)) = end.cutout else { return Err(end.fault()) };
     let Some(bytes) = body else {
-        return Err(Fault::new("the cutout did not follow on the socket", "is the server of another version?"));
+        return Err(Fault::new(
+            "the cutout did not follow on the socket",
+            "is the server of another version?",
+        ));
     };
     check_cutout(&cutout, &bytes, patient.picture)?;
     let Some(last_id) = end.last_id else {
         return Err(Fault::new("the job's end has no id", "is the server of another version?"));
     };
-    if let Channel::Socket(socket) = channel {
-        socket.close().await;
-    }
-    Ok(ok(format!("{} in {} ms", about(&cutout), begun.elapsed().as_millis())).with(Made { pass, cutout, last_id }))
+    socket.close().await;
+    Ok(ok(format!("{} in {} ms", about(&cutout), begun.elapsed().as_millis())).with(Made {
+        pass,
+        cutout,
+        last_id,
+    }))
 }
 
 /// Over HTTP, for the session of an event stream; the bytes from their address. Gives the photo back.
@@ -55,8 +62,10 @@ pub(super) async fn over_http(patient: &Patient, open: &mut OpenStream) -> Outco
         return Err(Fault::new(why, "a proxy must not rewrite it"));
     }
     let text = format!("{} in {} ms", about(&cutout), begun.elapsed().as_millis());
-    let private =
-        picture.caching.as_deref().is_some_and(|caching| caching.contains("private") || caching.contains("no-store"));
+    let private = picture
+        .caching
+        .as_deref()
+        .is_some_and(|caching| caching.contains("private") || caching.contains("no-store"));
     if picture.etag.is_none() || !private {
         return Ok(warn(format!("{text}; but ETag or private caching is missing")).with(photo));
     }
@@ -68,9 +77,10 @@ pub(super) async fn cached(patient: &Patient, open: &mut OpenStream, photo: &Pho
     let cutout = send(patient, open, photo).await?;
     match cutout.cached {
         true => Ok(ok(format!("the same photo again in {} ms", begun.elapsed().as_millis()))),
-        false => {
-            Err(Fault::new("the same photo was cut out twice", "is the results' cache switched off, or too small?"))
-        }
+        false => Err(Fault::new(
+            "the same photo was cut out twice",
+            "is the results' cache switched off, or too small?",
+        )),
     }
 }
 
@@ -110,7 +120,10 @@ pub(super) async fn canceled(patient: &Patient, open: &mut OpenStream) -> Outcom
         Err(ClientError::Refused(problem)) if problem.code.status() == 404 => {}
         Err(error) => return Err(error.into()),
         Ok(()) => {
-            return Err(Fault::new("a job that never was could be canceled", "is the server of another version?"));
+            return Err(Fault::new(
+                "a job that never was could be canceled",
+                "is the server of another version?",
+            ));
         }
     }
     Ok(ok(format!("204, and the job ended as {status:?}; 404 for an unknown job")))
@@ -158,19 +171,19 @@ async fn end_of(open: &mut OpenStream, job: &JobId) -> Result<End, ClientError> 
 }
 
 /// The same on a socket of its own, where every job is ours, sending the photo when it may come.
-async fn until_end(channel: &mut Channel, photo: Option<&Photo>) -> Result<End, ClientError> {
+async fn until_end(socket: &mut Socket, photo: &Photo) -> Result<End, ClientError> {
     let (mut cutout, mut problem) = (None, None);
     loop {
-        let Arrival { framed, body } = match channel.next().await {
+        let Arrival { framed, body } = match socket.next().await {
             Ok(arrival) => arrival,
             // The problem says why the socket was closed.
-            Err(error) => return Err(problem.map_or(error, |problem| ClientError::Refused(Box::new(problem)))),
+            Err(error) => {
+                return Err(problem.map_or(error, |problem| ClientError::Refused(Box::new(problem))));
+            }
         };
         match framed.event {
             Event::Upload(UploadEvent { status: UploadStatus::Accepted, received_bytes, .. }) => {
-                if let (Channel::Socket(socket), Some(photo)) = (&mut *channel, photo) {
-                    socket.send_photo(photo, received_bytes).await?;
-                }
+                socket.send_photo(photo, received_bytes).await?;
             }
             Event::Upload(UploadEvent { status: UploadStatus::Rejected, .. }) => {
                 return Ok(End { status: JobStatus::Failed, cutout, problem, last_id: framed.id });

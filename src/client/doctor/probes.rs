@@ -16,7 +16,8 @@ pub(super) async fn reach(patient: &Patient) -> Outcome {
     let response = patient.server.get("/livez").await?;
     let ms = begun.elapsed().as_millis();
     if response.status().is_redirection() {
-        let target = response.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
+        let target =
+            response.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
         return Err(Fault::new(format!("it redirects to {target}"), "give that address"));
     }
     let address = patient.server.address();
@@ -50,7 +51,10 @@ pub(super) async fn health(patient: &Patient) -> Outcome {
         ));
     }
     if health["status"] != "alive" {
-        return Err(Fault::new(format!("status is {}, not \"alive\"", health["status"]), "is this a warmcut server?"));
+        return Err(Fault::new(
+            format!("status is {}, not \"alive\"", health["status"]),
+            "is this a warmcut server?",
+        ));
     }
     for field in ["model_loaded", "model_loading"] {
         if !health[field].is_boolean() {
@@ -78,7 +82,8 @@ pub(super) async fn health_agrees(patient: &Patient) -> Outcome {
         let before = json(patient.server.get("/health").await?).await?;
         let ready = patient.server.get("/readyz").await?.status();
         let after = json(patient.server.get("/health").await?).await?;
-        if ["model_loaded", "model_loading", "model_error"].iter().any(|field| before[field] != after[field]) {
+        if ["model_loaded", "model_loading", "model_error"].iter().any(|field| before[field] != after[field])
+        {
             continue;
         }
         let model = words(&after);

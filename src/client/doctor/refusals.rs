@@ -55,10 +55,14 @@ pub(super) async fn too_large(patient: &Patient, open: &OpenStream) -> Outcome {
     let response = match answer {
         Err(_) => {
             let why = format!("no answer after {sent} of {declared} bytes");
-            return Err(Fault::new(why, "a proxy reads the whole body first (nginx: proxy_request_buffering off)"));
+            return Err(Fault::new(
+                why,
+                "a proxy reads the whole body first (nginx: proxy_request_buffering off)",
+            ));
         }
         Ok(Err(error)) => {
-            let why = format!("the connection broke before the answer could be read: {}", ClientError::from(error));
+            let why =
+                format!("the connection broke before the answer could be read: {}", ClientError::from(error));
             return Err(Fault::new(why, "a proxy must not close it at once"));
         }
         Ok(Ok(response)) => response,

@@ -61,7 +61,9 @@ pub(super) async fn from_the_end(patient: &Patient, made: &Made) -> Outcome {
     };
     match tokio::time::timeout(QUIET, replayed).await {
         Err(_) => Ok(ok("after the last id comes nothing again")),
-        Ok(Ok(kind)) => Err(Fault::new(format!("after the last id came {kind}"), "a proxy must pass Last-Event-ID on")),
+        Ok(Ok(kind)) => {
+            Err(Fault::new(format!("after the last id came {kind}"), "a proxy must pass Last-Event-ID on"))
+        }
         Ok(Err(error)) => Err(error.into()),
     }
 }

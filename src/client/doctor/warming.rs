@@ -14,9 +14,9 @@ pub(super) async fn stages(open: &mut OpenStream) -> Outcome {
     let mut order = Order::default();
     loop {
         let framed = open.stream.next().await?;
-        order
-            .see(&framed)
-            .map_err(|why| Fault::new(why, "this is a bug of the server, or events of two instances mixed"))?;
+        order.see(&framed).map_err(|why| {
+            Fault::new(why, "this is a bug of the server, or events of two instances mixed")
+        })?;
         match framed.event {
             Event::Ready(ready) => {
                 let spent: Vec<_> = order.spent(&ready.run);
@@ -76,7 +76,8 @@ impl Order {
             Event::Ready(ready) => {
                 self.forward(at_ms)?;
                 let seen = self.runs.entry(ready.run.clone()).or_default();
-                match Stage::ALL.iter().find(|stage| seen.get(*stage).is_none_or(|seen| seen.done.is_none())) {
+                match Stage::ALL.iter().find(|stage| seen.get(*stage).is_none_or(|seen| seen.done.is_none()))
+                {
                     Some(missing) => Err(format!("ready came before {} was done", missing.as_str())),
                     None => Ok(()),
                 }
@@ -117,7 +118,9 @@ impl Order {
             let between = at_ms - started_at_ms;
             if between.abs_diff(event.elapsed_ms) > TOLERANCE_MS {
                 let elapsed = event.elapsed_ms;
-                return Err(format!("{name} says it took {elapsed} ms, and {between} ms lie between its events"));
+                return Err(format!(
+                    "{name} says it took {elapsed} ms, and {between} ms lie between its events"
+                ));
             }
             seen.done = Some(event.elapsed_ms);
         }
@@ -136,9 +139,25 @@ mod tests {
     use super::*;
     use crate::protocol::Ready;
 
-    fn stage(stage: Stage, status: StageStatus, at_ms: u64, elapsed_ms: u64, progress: Option<f32>) -> Framed {
+    fn stage(
+        stage: Stage,
+        status: StageStatus,
+        at_ms: u64,
+        elapsed_ms: u64,
+        progress: Option<f32>,
+    ) -> Framed {
         let run = RunId::try_from("r_1".to_owned()).expect("an id");
-        let event = StageEvent { run, stage, status, device: None, elapsed_ms, progress, eta_ms: None, detail: None };
+        let event = StageEvent {
+            run,
+            stage,
+            status,
+            device: None,
+            elapsed_ms,
+            progress,
+            eta_ms: None,
+            run_eta_ms: None,
+            detail: None,
+        };
         Framed { event: Event::Stage(event), at_ms, id: None }
     }
 
@@ -193,6 +212,9 @@ mod tests {
         assert_eq!(judge(&events), Err("model_load goes back from 0.7 to 0.5".to_owned()));
         let mut events = good();
         events[6] = stage(Stage::ModelLoad, StageStatus::Done, 2000, 900, None);
-        assert_eq!(judge(&events), Err("model_load says it took 900 ms, and 200 ms lie between its events".to_owned()));
+        assert_eq!(
+            judge(&events),
+            Err("model_load says it took 900 ms, and 200 ms lie between its events".to_owned())
+        );
     }
 }

@@ -127,9 +127,12 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_told_before_anything_starts() {
-        for wrong in
-            ["http://h", "http://h --count 0", "h:80 --count 1", "http://h --count 1 --transport carrier-pigeon"]
-        {
+        for wrong in [
+            "http://h",
+            "http://h --count 0",
+            "h:80 --count 1",
+            "http://h --count 1 --transport carrier-pigeon",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -2,21 +2,24 @@
 //!
 //! Each session does what a shopper's page does: opens a channel, sees the stages, sends a photo,
 //! waits for the cutout, looks at it, and leaves. The room measures; [`LoadReport`]'s `Display`
-//! and `Serialize` are what is printed. A session is one task without helpers, so that ten
+//! and `Serialize` are what is printed. A session is one task and nothing beside it, so that ten
 //! thousand idle ones cost ten thousand sockets and little more.
 
 mod args;
 mod bar;
 mod drive;
+mod errand;
 mod report;
 mod summary;
 mod table;
 mod tally;
+mod visitor;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub(super) use args::address;
@@ -33,7 +36,7 @@ use super::ClientError;
 const REDRAW: Duration = Duration::from_millis(200);
 
 /// Drives the sessions and says what they saw. `sample` is the photo when the arguments name none.
-/// Ends early with what there is on Ctrl-C.
+/// Ends early with what there is on Ctrl-C or SIGTERM.
 pub async fn load(args: LoadArgs, sample: &'static [u8]) -> Result<LoadReport, ClientError> {
     let plan = Arc::new(Plan::new(&args, sample).await?);
     let tally = Arc::new(Tally::default());
@@ -43,7 +46,8 @@ pub async fn load(args: LoadArgs, sample: &'static [u8]) -> Result<LoadReport, C
     let next = Arc::new(AtomicUsize::new(0));
     let mut visitors = JoinSet::new();
     for _ in 0..args.at_once() {
-        let (plan, tally, next, count) = (Arc::clone(&plan), Arc::clone(&tally), Arc::clone(&next), args.count);
+        let (plan, tally, next, count) =
+            (Arc::clone(&plan), Arc::clone(&tally), Arc::clone(&next), args.count);
         visitors.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -73,9 +77,14 @@ pub async fn load(args: LoadArgs, sample: &'static [u8]) -> Result<LoadReport, C
     Ok(LoadReport::new(&args, plan.photo_bytes(), &tally, begun.elapsed(), interrupted))
 }
 
-/// Ctrl-C; never where that can't be heard.
+/// Ctrl-C, or SIGTERM as `timeout` sends it; never where they can't be heard.
 async fn interrupt() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+    let heard = async |kind| match signal(kind) {
+        Ok(mut signal) => signal.recv().await,
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        _ = heard(SignalKind::interrupt()) => {}
+        _ = heard(SignalKind::terminate()) => {}
     }
 }

@@ -89,7 +89,13 @@ pub struct Failure {
 }
 
 impl LoadReport {
-    pub(super) fn new(args: &LoadArgs, photo_bytes: usize, tally: &Tally, wall: Duration, interrupted: bool) -> Self {
+    pub(super) fn new(
+        args: &LoadArgs,
+        photo_bytes: usize,
+        tally: &Tally,
+        wall: Duration,
+        interrupted: bool,
+    ) -> Self {
         let mut book = tally.book();
         let mut sessions = book.counts;
         sessions.requested = args.count;
@@ -124,7 +130,10 @@ impl LoadReport {
 }
 
 /// One field each, in their order: a map would sort "container" behind "compose" and "ready" before "upload".
-fn as_object<T: Serialize, S: Serializer>(pairs: &[(&'static str, T)], serializer: S) -> Result<S::Ok, S::Error> {
+fn as_object<T: Serialize, S: Serializer>(
+    pairs: &[(&'static str, T)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
@@ -172,6 +181,7 @@ pub(super) mod tests {
             elapsed_ms: 700,
             progress: None,
             eta_ms: None,
+            run_eta_ms: None,
             detail: None,
         };
         for after in [10, 20, 30] {

@@ -46,8 +46,14 @@ mod tests {
     fn percentiles_are_by_nearest_rank() {
         let hundred = Summary::of((1..=100).rev().map(f64::from).collect());
         assert_eq!(hundred, Some(Summary { count: 100, p50: 50.0, p90: 90.0, p99: 99.0, max: 100.0 }));
-        assert_eq!(Summary::of(vec![7.0]), Some(Summary { count: 1, p50: 7.0, p90: 7.0, p99: 7.0, max: 7.0 }));
-        assert_eq!(Summary::of(vec![2.0, 1.0]), Some(Summary { count: 2, p50: 1.0, p90: 2.0, p99: 2.0, max: 2.0 }));
+        assert_eq!(
+            Summary::of(vec![7.0]),
+            Some(Summary { count: 1, p50: 7.0, p90: 7.0, p99: 7.0, max: 7.0 })
+        );
+        assert_eq!(
+            Summary::of(vec![2.0, 1.0]),
+            Some(Summary { count: 2, p50: 1.0, p90: 2.0, p99: 2.0, max: 2.0 })
+        );
         assert_eq!(Summary::of(vec![]), None);
     }
 

@@ -12,7 +12,11 @@ impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.sessions;
         let carried = self.transports.join(", ");
-        writeln!(f, "{} sessions against {} over {carried}, {} at once", counts.requested, self.url, self.concurrency)?;
+        writeln!(
+            f,
+            "{} sessions against {} over {carried}, {} at once",
+            counts.requested, self.url, self.concurrency
+        )?;
         writeln!(
             f,
             "opened {}, uploaded {}, succeeded {}, failed {}, dropped {}",
@@ -28,9 +32,18 @@ impl fmt::Display for LoadReport {
         if counts.reconnected > 0 {
             writeln!(f, "{} lost channels were resumed", counts.reconnected)?;
         }
-        writeln!(f, "{:.1} s in all, {:.2} cutouts a second", self.wall_ms / 1000.0, self.cutouts_per_second)?;
+        writeln!(
+            f,
+            "{:.1} s in all, {:.2} cutouts a second",
+            self.wall_ms / 1000.0,
+            self.cutouts_per_second
+        )?;
 
-        writeln!(f, "\n{:NAME$} {:>7} {:>9} {:>9} {:>9} {:>9}", "milliseconds", "n", "p50", "p90", "p99", "max")?;
+        writeln!(
+            f,
+            "\n{:NAME$} {:>7} {:>9} {:>9} {:>9} {:>9}",
+            "milliseconds", "n", "p50", "p90", "p99", "max"
+        )?;
         for (transport, times) in &self.first_byte_ms {
             row(f, &format!("first byte, {transport}"), Some(times))?;
         }

@@ -127,8 +127,10 @@ impl Tally {
 
     fn count_failure(&self, code: &str, message: &dyn Display) {
         let mut book = self.book();
-        let failure =
-            book.failures.entry(code.to_owned()).or_insert_with(|| Failure { count: 0, example: message.to_string() });
+        let failure = book
+            .failures
+            .entry(code.to_owned())
+            .or_insert_with(|| Failure { count: 0, example: message.to_string() });
         failure.count += 1;
     }
 }

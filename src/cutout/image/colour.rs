@@ -1,14 +1,10 @@
 //! Every photo's colours become 8-bit sRGB here, with its transparency set aside.
 //!
-//! Phones tag their photos Display P3; a cutout is untagged and so is read as sRGB. Without
-//! conversion a pet's fur comes out duller than in the photo beside it. A profile that cannot be
-//! read, that is for other channels than the photo has, or that says sRGB anyway, is left aside:
-//! a photo is never refused for its profile.
+//! Knows how channels are laid out and what inks mean; what a profile says is `profile`'s.
 
-use moxcms::{ColorProfile, DataColorSpace, Layout, Transform8BitExecutor, TransformOptions};
+use moxcms::{DataColorSpace, Layout};
 
-/// Larger profiles are no photo's: printing profiles take about 2 MB.
-const MAX_PROFILE_BYTES: usize = 4 << 20;
+use super::profile::transform;
 
 /// Pixels converted at a time, so that the copy that the conversion reads from stays in cache.
 const BATCH: usize = 4096;
@@ -131,45 +127,118 @@ fn ycck_to_cmyk(pixels: &mut [u8]) {
     }
 }
 
-/// A conversion to sRGB from a profile for `space`, when there is one that changes anything.
-fn transform(
-    icc: Option<&[u8]>,
-    space: DataColorSpace,
-    layout: Layout,
-) -> Option<std::sync::Arc<Transform8BitExecutor>> {
-    let profile = icc.filter(|icc| icc.len() <= MAX_PROFILE_BYTES)?;
-    let profile = ColorProfile::new_from_slice(profile).ok()?;
-    if profile.color_space != space {
-        return None;
-    }
-    let options = TransformOptions::default();
-    let srgb = ColorProfile::new_srgb();
-    let transform = profile.create_transform_8bit(layout, &srgb, Layout::Rgb, options).ok()?;
-    (!keeps_colours(&*transform, layout)?).then_some(transform)
-}
+#[cfg(test)]
+mod tests {
+    use moxcms::{ColorProfile, LutDataType, LutStore, LutType, LutWarehouse, Matrix3d, ProfileClass};
 
-/// Most profiles are sRGB's own in one of its many spellings. Then the photo's pixels are better
-/// than their rounded conversion, and cheaper.
-fn keeps_colours(transform: &Transform8BitExecutor, layout: Layout) -> Option<bool> {
-    const STEPS: [u8; 6] = [0, 40, 90, 150, 210, 255];
-    let mut from = Vec::new();
-    let mut same = Vec::new();
-    match layout {
-        Layout::Gray => {
-            from.extend(STEPS);
-            same.extend(STEPS.iter().flat_map(|level| [*level; 3]));
-        }
-        Layout::Rgb => {
-            for r in STEPS {
-                for g in STEPS {
-                    from.extend(STEPS.iter().flat_map(|b| [r, g, *b]));
-                }
-            }
-            same.clone_from(&from);
-        }
-        _ => return Some(false),
+    use super::{super::profile::MAX_PROFILE_BYTES, *};
+
+    fn icc(profile: &ColorProfile) -> Vec<u8> {
+        profile.encode().expect("a profile")
     }
-    let mut to = vec![0; same.len()];
-    transform.transform(&from, &mut to).ok()?;
-    Some(to.iter().zip(&same).all(|(a, b)| a.abs_diff(*b) <= 1))
+
+    fn close(found: &[u8], expected: &[u8]) -> bool {
+        super::super::fixtures::distance(found, expected) <= 1
+    }
+
+    #[test]
+    fn display_p3_becomes_srgb_by_the_standards_matrices() {
+        let profile = icc(&ColorProfile::new_display_p3());
+        let from = [[200, 100, 50], [60, 180, 90], [30, 60, 200], [255, 0, 0], [128, 128, 128]];
+        let to = [[215, 93, 31], [0, 183, 78], [17, 61, 208], [255, 0, 0], [128, 128, 128]];
+        let colours = to_srgb(Samples::Rgb(from.concat()), Some(&profile));
+        assert!(colours.converted);
+        assert!(close(&colours.rgb, &to.concat()), "{:?}", colours.rgb);
+
+        // The same with transparency, which no profile touches, and more than one batch long.
+        let rgba = [200, 100, 50, 7].repeat(BATCH + 3);
+        let colours = to_srgb(Samples::Rgba(rgba), Some(&profile));
+        assert!(close(&colours.rgb, &[215, 93, 31].repeat(BATCH + 3)));
+        assert_eq!(colours.alpha, Some(vec![7; BATCH + 3]));
+    }
+
+    #[test]
+    fn profiles_that_change_nothing_or_cannot_be_used_are_left_aside() {
+        let rgb: Vec<u8> = (0..=255).collect::<Vec<u8>>()[..255].to_vec();
+        let p3 = icc(&ColorProfile::new_display_p3());
+        let mut broken = p3.clone();
+        broken[128..].fill(0xA5);
+        let srgb = icc(&ColorProfile::new_srgb());
+        let grey = icc(&ColorProfile::new_gray_with_gamma(1.8));
+        let huge = [p3.as_slice(), &vec![0; MAX_PROFILE_BYTES]].concat();
+        for profile in [&srgb[..], &grey, &broken, &p3[..p3.len() / 2], &huge, b"no profile", b""] {
+            let colours = to_srgb(Samples::Rgb(rgb.clone()), Some(profile));
+            assert!(!colours.converted);
+            assert_eq!(colours.rgb, rgb);
+        }
+    }
+
+    #[test]
+    fn grey_profiles_are_used() {
+        let profile = icc(&ColorProfile::new_gray_with_gamma(1.8));
+        let colours = to_srgb(Samples::Grey(vec![0, 64, 128, 200, 255]), Some(&profile));
+        let expected: Vec<u8> = [0, 81, 146, 210, 255].iter().flat_map(|l| [*l; 3]).collect();
+        assert!(colours.converted);
+        assert!(close(&colours.rgb, &expected), "{:?}", colours.rgb);
+    }
+
+    #[test]
+    fn plain_cmyk_is_read_as_adobe_stores_it() {
+        let paper_black_cyan_half = [255, 255, 255, 255, 9, 9, 9, 0, 0, 255, 255, 255, 255, 128, 0, 128];
+        let colours = to_srgb(Samples::AdobeCmyk(paper_black_cyan_half.to_vec()), None);
+        assert_eq!(colours.rgb, [255, 255, 255, 0, 0, 0, 0, 255, 255, 128, 64, 0]);
+        // YCCK: the complement of the inks as YCbCr. White paper is black there.
+        let colours = to_srgb(Samples::Ycck(vec![0, 128, 128, 255, 76, 85, 255, 255]), None);
+        assert!(close(&colours.rgb, &[255, 255, 255, 1, 255, 255]), "{:?}", colours.rgb);
+    }
+
+    /// A printer that knows only lightness: cyan darkens it to 40 %, black to none.
+    fn press() -> ColorProfile {
+        let lightness = |inks: usize| match (inks & 0b1000 != 0, inks & 0b0001 != 0) {
+            (_, true) => 0,
+            (true, false) => 0xFF00 / 5 * 2,
+            _ => 0xFF00,
+        };
+        let lut = LutDataType {
+            num_input_channels: 4,
+            num_output_channels: 3,
+            num_clut_grid_points: 2,
+            matrix: Matrix3d::IDENTITY,
+            num_input_table_entries: 2,
+            num_output_table_entries: 2,
+            input_table: LutStore::Store16([0, 0xFFFF].repeat(4)),
+            clut_table: LutStore::Store16(
+                (0..16).flat_map(|inks| [lightness(inks), 0x8000, 0x8000]).collect(),
+            ),
+            output_table: LutStore::Store16([0, 0xFFFF].repeat(3)),
+            lut_type: LutType::Lut16,
+        };
+        let mut press = ColorProfile::default();
+        press.color_space = DataColorSpace::Cmyk;
+        press.pcs = DataColorSpace::Lab;
+        press.profile_class = ProfileClass::OutputDevice;
+        press.white_point = ColorProfile::new_srgb().white_point;
+        press.lut_a_to_b_perceptual = Some(LutWarehouse::Lut(lut));
+        press
+    }
+
+    #[test]
+    fn cmyk_goes_through_its_profile() {
+        // Paper, black, cyan, as Adobe stores them.
+        let inks = vec![255, 255, 255, 255, 255, 255, 255, 0, 0, 255, 255, 255];
+        let colours = to_srgb(Samples::AdobeCmyk(inks), Some(&icc(&press())));
+        assert!(colours.converted);
+        // L* 40 is sRGB 94; plainly it would have been 0, 255, 255.
+        let expected = [255, 255, 255, 0, 0, 0, 94, 94, 94];
+        let distance = super::super::fixtures::distance(&colours.rgb, &expected);
+        assert!(distance <= 3, "{:?}", colours.rgb);
+    }
+
+    #[test]
+    fn transparency_that_hides_nothing_is_dropped() {
+        let colours = to_srgb(Samples::GreyAlpha(vec![1, 255, 2, 255]), None);
+        assert_eq!((colours.rgb, colours.alpha), (vec![1, 1, 1, 2, 2, 2], None));
+        let colours = to_srgb(Samples::GreyAlpha(vec![1, 255, 2, 254]), None);
+        assert_eq!(colours.alpha, Some(vec![255, 254]));
+    }
 }

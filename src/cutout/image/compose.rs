@@ -6,13 +6,11 @@
 use crate::protocol::options::{Channels, Options, OutputFormat, OutputSize};
 
 use super::{
+    crop::{Area, cut, subject_box},
     decode::Photo,
     error::ImageError,
     resize::{Kind, resized},
 };
-
-/// From this transparency on a pixel belongs to the subject's box: 5 % of 255.
-const SUBJECT_ALPHA: u8 = 13;
 
 /// Most pixels of a preview.
 const PREVIEW_PIXELS: u64 = 250_000;
@@ -65,7 +63,9 @@ pub fn compose(photo: Photo, alpha: Vec<u8>, options: &Options) -> Result<Compos
         alpha.iter_mut().zip(own).for_each(|(a, own)| *a = times(*a, own));
     }
     let mut area = Area { left: 0, top: 0, width, height };
-    if options.crop && let Some(subject) = subject_box(&alpha, width) {
+    if options.crop
+        && let Some(subject) = subject_box(&alpha, width)
+    {
         cut::<1>(&mut alpha, width, subject);
         cut::<3>(&mut rgb, width, subject);
         area = subject;
@@ -122,50 +122,6 @@ fn interleave(rgb: &[u8], alpha: &[u8]) -> Vec<u8> {
     rgba
 }
 
-/// A rectangle of the photo, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Area {
-    left: u32,
-    top: u32,
-    width: u32,
-    height: u32,
-}
-
-/// The smallest box around everything that is at least 5 % opaque; `None` when nothing is, and
-/// the picture is better kept whole.
-fn subject_box(alpha: &[u8], width: u32) -> Option<Area> {
-    let seen = |a: &u8| *a >= SUBJECT_ALPHA;
-    let rows = || alpha.chunks_exact(width as usize);
-    let top = rows().position(|row| row.iter().any(seen))?;
-    let bottom = rows().rposition(|row| row.iter().any(seen))?;
-    let (mut left, mut right) = (width as usize, 0);
-    for row in rows() {
-        if let Some(first) = row.iter().position(seen) {
-            left = left.min(first);
-        }
-        if let Some(last) = row.iter().rposition(seen) {
-            right = right.max(last);
-        }
-    }
-    Some(Area {
-        left: left as u32,
-        top: top as u32,
-        width: (right + 1 - left) as u32,
-        height: (bottom + 1 - top) as u32,
-    })
-}
-
-/// Keeps only `area` of rows of `width` pixels of `N` bytes, in place: what is kept only ever
-/// moves towards the front.
-fn cut<const N: usize>(pixels: &mut Vec<u8>, width: u32, area: Area) {
-    let row = area.width as usize * N;
-    for y in 0..area.height as usize {
-        let from = ((area.top as usize + y) * width as usize + area.left as usize) * N;
-        pixels.copy_within(from..from + row, y * row);
-    }
-    pixels.truncate(row * area.height as usize);
-}
-
 /// At most [`PREVIEW_PIXELS`], never enlarged.
 fn shrink(full: Composed) -> Result<Composed, ImageError> {
     let from = (full.width, full.height);
@@ -190,4 +146,115 @@ fn preview_size((width, height): (u32, u32)) -> Option<(u32, u32)> {
     // A side that was held at one pixel leaves less for the other.
     let longest = (PREVIEW_PIXELS / u64::from(width)) as u32;
     Some((width, side(height).min(longest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::fixtures, *};
+
+    fn photo(width: u32, height: u32, alpha: Option<Vec<u8>>) -> Photo {
+        let rgb = fixtures::scene(width, height);
+        Photo { width, height, rgb, alpha, animated: false, profile_converted: false }
+    }
+
+    fn options(text: &str) -> Options {
+        let pairs = text.split_terminator('&').filter_map(|pair| pair.split_once('='));
+        Options::from_pairs(pairs).expect("good options")
+    }
+
+    fn composed(text: &str, own: Option<Vec<u8>>, alpha: Vec<u8>) -> Pixels {
+        compose(photo(2, 2, own), alpha, &options(text)).expect("composes").pixels
+    }
+
+    #[test]
+    fn the_photos_transparency_and_the_masks_multiply() {
+        let own = vec![255, 128, 0, 255];
+        let Pixels::Rgba(rgba) = composed("", Some(own), vec![255, 128, 255, 0]) else {
+            panic!("no transparency");
+        };
+        let alpha: Vec<u8> = rgba.as_chunks::<4>().0.iter().map(|[.., a]| *a).collect();
+        assert_eq!(alpha, [255, 64, 0, 0]);
+        assert_eq!(rgba[8..], [0; 8], "what nobody sees is black");
+        assert_eq!(rgba[4..8], [255, 0, 90, 64], "and what is seen keeps its colour");
+    }
+
+    #[test]
+    fn a_background_is_blended_in_eight_bits() {
+        let alpha = vec![255, 0, 128, 0];
+        let on_blue = composed("bg_color=0000ff", None, alpha.clone());
+        assert_eq!(on_blue, Pixels::Rgb(vec![0, 0, 90, 0, 0, 255, 0, 128, 172, 0, 0, 255]));
+        let Pixels::Rgb(white) = composed("format=jpg", None, alpha.clone()) else { panic!() };
+        assert_eq!(white[3..6], [255; 3]);
+        let masked = composed("channels=alpha&bg_color=0000ff", None, alpha.clone());
+        assert_eq!(masked, Pixels::Grey(alpha.clone()));
+        assert!(matches!(composed("format=auto", None, alpha), Pixels::Rgba(_)));
+        assert!(matches!(composed("format=auto", None, vec![255; 4]), Pixels::Rgb(_)));
+    }
+
+    #[test]
+    fn a_crop_takes_the_subject_and_keeps_its_pixels() {
+        let mut alpha = vec![12; 6 * 5];
+        alpha[2 * 6 + 1] = 13;
+        alpha[3 * 6 + 4] = 255;
+        let cut = compose(photo(6, 5, None), alpha, &options("crop=true")).expect("composes");
+        assert_eq!((cut.width, cut.height), (4, 2));
+        let Pixels::Rgba(rgba) = cut.pixels else { panic!("no transparency") };
+        assert_eq!(rgba[3], 13);
+        assert_eq!(rgba[28..], [204, 191, 90, 255]);
+        let nothing = compose(photo(6, 5, None), vec![12; 30], &options("crop=true"));
+        let nothing = nothing.expect("composes");
+        assert_eq!((nothing.width, nothing.height), (6, 5), "nothing to crop to");
+    }
+
+    #[test]
+    fn a_preview_is_small_and_keeps_its_shape() {
+        let whole = photo(1000, 600, None);
+        let small = compose(whole, vec![255; 600_000], &options("size=preview")).expect("composes");
+        assert_eq!((small.width, small.height), (645, 387));
+        assert_eq!(preview_size((500, 500)), None);
+        assert_eq!(preview_size((1, 65_535)), None);
+        assert_eq!(preview_size((1, 1_000_000)), Some((1, 250_000)));
+    }
+
+    #[test]
+    fn buffers_that_do_not_match_are_an_error() {
+        let wrong = compose(photo(2, 2, None), vec![0; 3], &Options::default());
+        assert!(matches!(wrong, Err(ImageError::WrongLength { expected: 4, found: 3, .. })));
+        let wrong = compose(photo(2, 2, Some(vec![0])), vec![0; 4], &Options::default());
+        assert!(matches!(wrong, Err(ImageError::WrongLength { expected: 4, found: 1, .. })));
+    }
+
+    proptest! {
+        // Unoptimised, the largest of these pictures take a while.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn whatever_is_asked_the_pixels_fill_the_size_within_the_photos(
+            (width, height) in prop_oneof![(1u32..40, 1u32..40), (1u32..3, 240_000u32..260_000)],
+            format in prop::sample::select(vec!["png", "webp", "jpg", "auto"]),
+            rest in prop::sample::subsequence(
+                vec!["&crop=true", "&size=preview", "&channels=alpha", "&bg_color=123456"], 0..=4),
+            level in 0u8..=255,
+            own in any::<bool>(),
+        ) {
+            let pixels = (width * height) as usize;
+            let alpha: Vec<u8> = (0..pixels).map(|n| if n % 3 == 0 { level } else { 0 }).collect();
+            let own = own.then(|| vec![77; pixels]);
+            let options = options(&format!("format={format}{}", rest.concat()));
+            let Composed { width: w, height: h, pixels } =
+                compose(photo(width, height, own), alpha, &options).expect("composes");
+            prop_assert!((1..=width).contains(&w) && (1..=height).contains(&h));
+            let area = w as usize * h as usize;
+            if options.size == OutputSize::Preview {
+                prop_assert!(area as u64 <= PREVIEW_PIXELS);
+            }
+            match pixels {
+                Pixels::Rgba(bytes) => prop_assert_eq!(bytes.len(), area * 4),
+                Pixels::Rgb(bytes) => prop_assert_eq!(bytes.len(), area * 3),
+                Pixels::Grey(bytes) => prop_assert_eq!(bytes.len(), area),
+            }
+        }
+    }
 }

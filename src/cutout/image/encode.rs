@@ -142,3 +142,115 @@ fn check_side(format: &'static str, limit: u32, picture: &Composed) -> Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixtures, *};
+
+    const SIZE: (u32, u32) = (30, 20);
+
+    fn picture(pixels: Pixels) -> Composed {
+        Composed { width: 30, height: 20, pixels }
+    }
+
+    fn options(text: &str) -> Options {
+        let pairs = text.split_terminator('&').filter_map(|pair| pair.split_once('='));
+        Options::from_pairs(pairs).expect("good options")
+    }
+
+    fn encoded(pixels: Pixels, text: &str) -> Encoded {
+        let file = encode(&picture(pixels), &options(text)).expect("encodes");
+        assert_eq!((file.width, file.height), SIZE);
+        file
+    }
+
+    /// Colour that was cleared where nothing is seen, as `compose` leaves it.
+    fn cutout() -> Vec<u8> {
+        let mut rgba = fixtures::scene_rgba(30, 20);
+        rgba.as_chunks_mut::<4>().0.iter_mut().filter(|p| p[3] == 0).for_each(|p| *p = [0; 4]);
+        rgba
+    }
+
+    #[test]
+    fn png_and_webp_at_quality_100_keep_every_pixel() {
+        let rgba = cutout();
+        for text in ["format=png", "format=png&quality=1", "format=webp&quality=100"] {
+            let file = encoded(Pixels::Rgba(rgba.clone()), text);
+            let photo = fixtures::photo(&file.bytes);
+            let alpha = photo.alpha.expect("transparency");
+            let pixels = photo.rgb.as_chunks::<3>().0.iter().zip(alpha);
+            // Encoders are free to change what nobody sees.
+            let seen = |a: u8| if a == 0 { 0 } else { 255 };
+            let found: Vec<u8> =
+                pixels.flat_map(|(rgb, a)| rgb.map(|c| c & seen(a)).into_iter().chain([a])).collect();
+            assert!(found == rgba, "{text}");
+        }
+    }
+
+    #[test]
+    fn webp_keeps_transparency_at_every_quality() {
+        let rgba = cutout();
+        let expected: Vec<u8> = rgba.as_chunks::<4>().0.iter().map(|[.., a]| *a).collect();
+        for text in ["format=webp&quality=1", "format=webp"] {
+            let file = encoded(Pixels::Rgba(rgba.clone()), text);
+            assert_eq!(file.mime, "image/webp");
+            assert_eq!(fixtures::photo(&file.bytes).alpha, Some(expected.clone()), "{text}");
+        }
+    }
+
+    #[test]
+    fn quality_costs_bytes() {
+        for format in ["webp", "jpg"] {
+            let rgb = fixtures::scene(30, 20);
+            let size = |quality: u8| {
+                let text = format!("format={format}&quality={quality}");
+                encoded(Pixels::Rgb(rgb.clone()), &text).bytes.len()
+            };
+            assert!(size(5) < size(60) && size(60) < size(99), "{format}");
+            let unasked = encoded(Pixels::Rgb(rgb.clone()), &format!("format={format}"));
+            assert_eq!(unasked.bytes.len(), size(DEFAULT_QUALITY), "{format}");
+        }
+    }
+
+    #[test]
+    fn auto_is_lossy_only_where_nothing_is_transparent() {
+        let opaque = Pixels::Rgb(fixtures::scene(30, 20));
+        assert_eq!(encoded(opaque, "format=auto").mime, "image/jpeg");
+        let transparent = Pixels::Rgba(cutout());
+        assert_eq!(encoded(transparent, "format=auto").mime, "image/png");
+        let mask = "format=auto&channels=alpha";
+        assert_eq!(encoded(Pixels::Grey(vec![255; 600]), mask).mime, "image/jpeg");
+        assert_eq!(encoded(Pixels::Grey(vec![254; 600]), mask).mime, "image/png");
+    }
+
+    #[test]
+    fn masks_are_grey_in_every_format() {
+        let mask: Vec<u8> = (0..600).map(|n| (n % 30 * 8) as u8).collect();
+        let expected: Vec<u8> = mask.iter().flat_map(|level| [*level; 3]).collect();
+        for (format, mime, tolerance) in
+            [("png", "image/png", 0), ("jpg", "image/jpeg", 12), ("webp", "image/webp", 12)]
+        {
+            let file = encoded(Pixels::Grey(mask.clone()), &format!("format={format}"));
+            assert_eq!(file.mime, mime);
+            let photo = fixtures::photo(&file.bytes);
+            assert!(fixtures::distance(&photo.rgb, &expected) <= tolerance, "{format}");
+        }
+        // One component in the JPEG's frame header.
+        let jpeg = encoded(Pixels::Grey(mask), "format=jpg").bytes;
+        let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).expect("a frame");
+        assert_eq!(jpeg[frame + 9], 1);
+    }
+
+    #[test]
+    fn a_picture_that_the_format_cannot_hold_is_an_error() {
+        let strip =
+            |width: u32| Composed { width, height: 1, pixels: Pixels::Rgb(vec![0; width as usize * 3]) };
+        for (format, limit) in [("webp", WEBP_SIDE), ("jpg", JPEG_SIDE)] {
+            let options = options(&format!("format={format}"));
+            assert!(encode(&strip(limit), &options).is_ok());
+            let result = encode(&strip(limit + 1), &options);
+            assert!(matches!(result, Err(ImageError::TooLargeForFormat { .. })), "{result:?}");
+        }
+        assert!(encode(&strip(JPEG_SIDE), &options("format=png")).is_ok());
+    }
+}

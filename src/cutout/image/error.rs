@@ -35,9 +35,7 @@ pub enum ImageError {
         reason: String,
     },
     /// More pixels than the limit.
-    #[error(
-        "the photo is {width}×{height}, {pixels} pixels, and the limit is {limit}: send a smaller one"
-    )]
+    #[error("the photo is {width}×{height}, {pixels} pixels, and the limit is {limit}: send a smaller one")]
     TooManyPixels {
         /// Width in the header.
         width: u32,

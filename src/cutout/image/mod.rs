@@ -18,6 +18,8 @@
 
 mod colour;
 mod compose;
+mod cost;
+mod crop;
 mod decode;
 mod encode;
 mod error;
@@ -25,12 +27,14 @@ mod error;
 mod fixtures;
 mod orient;
 mod probe;
+mod profile;
 mod read_jpeg;
 mod read_png;
 mod read_webp;
 mod resize;
 
 pub use compose::{Composed, Pixels, compose};
+pub use cost::peak_bytes;
 pub use decode::{Photo, decode};
 pub use encode::{Encoded, encode};
 pub use error::ImageError;

@@ -46,10 +46,7 @@ impl Orientation {
 
     /// Whether width and height change places.
     pub(super) fn swaps_sides(self) -> bool {
-        matches!(
-            self,
-            Self::Transposed | Self::Rotated90 | Self::Transversed | Self::Rotated270
-        )
+        matches!(self, Self::Transposed | Self::Rotated90 | Self::Transversed | Self::Rotated270)
     }
 
     /// Turns `pixels`, rows of `width` pixels of `N` bytes: in place where the sides stay, else
@@ -76,12 +73,7 @@ impl Orientation {
 }
 
 /// Rows become columns; `from_right` and `from_below` say on which side they begin.
-fn exchanged<const N: usize>(
-    pixels: &[u8],
-    width: usize,
-    from_right: bool,
-    from_below: bool,
-) -> Vec<u8> {
+fn exchanged<const N: usize>(pixels: &[u8], width: usize, from_right: bool, from_below: bool) -> Vec<u8> {
     let (source, _) = pixels.as_chunks::<N>();
     let height = source.len() / width;
     let mut turned = vec![0; pixels.len()];

@@ -156,10 +156,7 @@ mod tests {
         let (rgb, rgba) = (fixtures::scene(31, 17), fixtures::scene_rgba(31, 17));
         [
             (SourceFormat::Jpeg, fixtures::jpeg(&rgb, SIZE, jpeg_encoder::ColorType::Rgb, |_| {})),
-            (
-                SourceFormat::Png,
-                fixtures::png(&rgb, SIZE, png::ColorType::Rgb, png::BitDepth::Eight, |_| {}),
-            ),
+            (SourceFormat::Png, fixtures::png(&rgb, SIZE, png::ColorType::Rgb, png::BitDepth::Eight, |_| {})),
             (SourceFormat::Webp, fixtures::webp(&rgba, SIZE, None, None)),
         ]
     }

@@ -70,14 +70,13 @@ pub(super) fn header(bytes: &[u8]) -> Result<Probe, ImageError> {
 pub(super) fn read(bytes: &[u8]) -> Result<Stored, ImageError> {
     let corrupt = |error: DecodingError| ImageError::corrupt(SourceFormat::Png, error);
     let probe = header(bytes)?;
-    let mut decoder =
-        png::Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: DECODER_BYTES });
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: DECODER_BYTES });
     decoder.set_transformations(Transformations::normalize_to_color8());
     decoder.set_ignore_text_chunk(true);
     let mut reader = decoder.read_info().map_err(corrupt)?;
-    let size = reader.output_buffer_size().ok_or_else(|| {
-        ImageError::corrupt(SourceFormat::Png, "a picture larger than the address space")
-    })?;
+    let size = reader
+        .output_buffer_size()
+        .ok_or_else(|| ImageError::corrupt(SourceFormat::Png, "a picture larger than the address space"))?;
     let mut pixels = vec![0; size];
     let frame = reader.next_frame(&mut pixels).map_err(corrupt)?;
     pixels.truncate(frame.buffer_size());
@@ -140,8 +139,8 @@ mod tests {
         let photo = plain(&grey_alpha, ColorType::GrayscaleAlpha, BitDepth::Eight);
         assert_eq!((photo.rgb, photo.alpha), (thrice(&grey), Some(vec![7; 91])));
         // One bit, rows padded to whole bytes.
-        let photo = plain(&[0b1010_0000; 7], ColorType::Grayscale, BitDepth::One);
-        let _ = photo;
+        let photo = plain(&[0b1010_0000, 0].repeat(7), ColorType::Grayscale, BitDepth::One);
+        assert_eq!(photo.rgb[..13 * 3], [vec![255; 3], vec![0; 3], vec![255; 3], vec![0; 30]].concat());
     }
 
     #[test]

@@ -39,6 +39,11 @@ fn chunk(bytes: &[u8], at: usize) -> Option<Chunk<'_>> {
     })
 }
 
+/// A side in an extended header, which is stored less one.
+fn side(low: u8, middle: u8, high: u8) -> u32 {
+    u32::from_le_bytes([low, middle, high, 0]) + 1
+}
+
 /// The size in a picture's own stream, or what is wrong with it; `None` for another chunk.
 fn stream_size(name: &[u8], payload: &[u8]) -> Option<Result<(u32, u32), &'static str>> {
     match (name, payload) {
@@ -68,7 +73,6 @@ pub(super) fn header(bytes: &[u8]) -> Result<Probe, ImageError> {
         return Err(incomplete());
     }
     if let (b"VP8X", &[flags, _, _, _, w0, w1, w2, h0, h1, h2, ..]) = (name, payload) {
-        let side = |low, middle, high| u32::from_le_bytes([low, middle, high, 0]) + 1;
         let (width, height) = (side(w0, w1, w2), side(h0, h1, h2));
         return Ok(Probe { format, width, height, animated: flags & 2 != 0 });
     }
@@ -77,28 +81,30 @@ pub(super) fn header(bytes: &[u8]) -> Result<Probe, ImageError> {
     Ok(Probe { format, width, height, animated: false })
 }
 
-/// Every picture's stream must fit what was promised: the canvas exactly, or within it as a frame.
-fn check_streams(bytes: &[u8], probe: &Probe) -> Result<(), &'static str> {
-    let mut pending = vec![(bytes, 12)];
-    while let Some((within, at)) = pending.pop() {
+/// Every picture's stream must have the size that was promised for it, by the canvas or by its
+/// frame, and every frame must lie within the canvas.
+fn check_streams(bytes: &[u8], canvas: (u32, u32)) -> Result<(), &'static str> {
+    let mut pending = vec![(bytes, 12, canvas)];
+    while let Some((within, at, promised)) = pending.pop() {
         let Some(Chunk { name, payload, whole, next }) = chunk(within, at) else { continue };
-        pending.push((within, next));
+        pending.push((within, next, promised));
         if !whole && matches!(name, b"VP8 " | b"VP8L" | b"ALPH" | b"ANMF") {
             return Err("a picture longer than the file");
         }
         if name == b"ANMF" {
-            // Position, size, duration and flags take sixteen bytes.
-            pending.push((payload, 16));
-        } else if let Some(size) = stream_size(name, payload) {
-            let (width, height) = size?;
-            let fits = if probe.animated {
-                width <= probe.width && height <= probe.height
-            } else {
-                (width, height) == (probe.width, probe.height)
+            // Position and size take twelve bytes, duration and flags four.
+            let &[_, _, _, _, _, _, w0, w1, w2, h0, h1, h2, ..] = payload else {
+                return Err("a frame without its size");
             };
-            if !fits {
-                return Err("a picture of another size than its canvas");
+            let frame = (side(w0, w1, w2), side(h0, h1, h2));
+            if frame.0 > canvas.0 || frame.1 > canvas.1 {
+                return Err("a frame larger than its canvas");
             }
+            pending.push((payload, 16, frame));
+        } else if let Some(size) = stream_size(name, payload)
+            && size? != promised
+        {
+            return Err("a picture of another size than its canvas");
         }
     }
     Ok(())
@@ -113,7 +119,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Stored, ImageError> {
         let reason = format!("{} of {promised} bytes are there", bytes.len() - 8);
         return Err(ImageError::corrupt(SourceFormat::Webp, reason));
     }
-    check_streams(bytes, &probe)
+    check_streams(bytes, (probe.width, probe.height))
         .map_err(|reason| ImageError::corrupt(SourceFormat::Webp, reason))?;
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(corrupt)?;
     // Metadata cannot be larger than the file that holds it.
@@ -121,13 +127,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Stored, ImageError> {
     if decoder.dimensions() != (probe.width, probe.height) {
         return Err(ImageError::corrupt(SourceFormat::Webp, "two sizes in one header"));
     }
-    let size = decoder.output_buffer_size().ok_or_else(|| {
-        ImageError::corrupt(SourceFormat::Webp, "a picture larger than the address space")
-    })?;
+    let size = decoder
+        .output_buffer_size()
+        .ok_or_else(|| ImageError::corrupt(SourceFormat::Webp, "a picture larger than the address space"))?;
     let mut pixels = vec![0; size];
     decoder.read_image(&mut pixels).map_err(corrupt)?;
-    let samples =
-        if decoder.has_alpha() { Samples::Rgba(pixels) } else { Samples::Rgb(pixels) };
+    let samples = if decoder.has_alpha() { Samples::Rgba(pixels) } else { Samples::Rgb(pixels) };
     // Broken metadata is no reason to refuse a photo.
     let icc = decoder.icc_profile().ok().flatten();
     let exif = decoder.exif_metadata().ok().flatten();
@@ -172,9 +177,10 @@ mod tests {
         let photo = fixtures::photo(&file);
         assert!(photo.animated);
         assert_eq!((photo.width, photo.height), SIZE);
-        let seen = photo.rgb.as_chunks::<3>().0.iter().zip(fixtures::scene(21, 34).as_chunks().0);
-        let alpha = photo.alpha.expect("transparency");
-        assert!(seen.zip(alpha).all(|((a, b), alpha)| alpha == 0 || a == b));
+        let (rgb, alpha) = (fixtures::scene(21, 34), photo.alpha.expect("transparency"));
+        let pixels = photo.rgb.as_chunks::<3>().0.iter().zip(rgb.as_chunks().0);
+        // The encoder is free to change what nobody sees.
+        assert!(pixels.zip(alpha).all(|((seen, meant), a)| a == 0 || seen == meant));
     }
 
     #[test]
@@ -186,6 +192,22 @@ mod tests {
         assert_eq!((photo.width, photo.height), (34, 21));
         assert!(photo.profile_converted);
         assert!(fixtures::distance(&photo.rgb[..3], &[215, 93, 31]) <= 1, "{:?}", &photo.rgb[..3]);
+    }
+
+    #[test]
+    fn a_frame_whose_picture_has_another_size_is_refused() {
+        // The decoder takes the frame's word for the buffer and the picture's for the copy.
+        let mut file = fixtures::file("animated.webp");
+        let frame = file.windows(4).position(|name| name == b"ANMF").expect("a frame");
+        file[frame + 14] -= 20;
+        let result = decode(&file, &fixtures::LIMITS);
+        assert!(matches!(result, Err(ImageError::Corrupt { .. })), "{result:?}");
+        file[frame + 15] += 1;
+        let result = decode(&file, &fixtures::LIMITS);
+        assert!(
+            matches!(&result, Err(ImageError::Corrupt { reason, .. }) if reason.contains("larger")),
+            "{result:?}"
+        );
     }
 
     #[test]

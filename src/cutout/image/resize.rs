@@ -30,12 +30,7 @@ pub fn network_input(photo: &Photo, size: u32) -> Result<Vec<u8>, ImageError> {
 ///
 /// # Errors
 /// [`ImageError::WrongLength`] for a map that is not `map_size` squared.
-pub fn mask_to_alpha(
-    map: &[f32],
-    map_size: u32,
-    width: u32,
-    height: u32,
-) -> Result<Vec<u8>, ImageError> {
+pub fn mask_to_alpha(map: &[f32], map_size: u32, width: u32, height: u32) -> Result<Vec<u8>, ImageError> {
     let finite = map.iter().copied().filter(|value| value.is_finite());
     let (low, high) = finite.fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
     let (from, range) = if high - low < SUBJECT_RANGE { (0.0, 1.0) } else { (low, high - low) };
@@ -80,26 +75,95 @@ fn across_then_down(
     scale(&rows, kind, (to.0, from.1), to)
 }
 
-fn scale(
-    pixels: &[u8],
-    kind: PixelType,
-    from: (u32, u32),
-    to: (u32, u32),
-) -> Result<Vec<u8>, ImageError> {
+fn scale(pixels: &[u8], kind: PixelType, from: (u32, u32), to: (u32, u32)) -> Result<Vec<u8>, ImageError> {
     let expected = from.0 as usize * from.1 as usize * kind.size();
     let found = pixels.len();
     if found != expected {
         return Err(ImageError::WrongLength { what: "the picture to resize", expected, found });
     }
     let failed = |reason: String| ImageError::Internal { step: "resizing", reason };
-    let source =
-        ImageRef::new(from.0, from.1, pixels, kind).map_err(|error| failed(error.to_string()))?;
+    let source = ImageRef::new(from.0, from.1, pixels, kind).map_err(|error| failed(error.to_string()))?;
     let mut target = Image::new(to.0, to.1, kind);
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
         .use_alpha(kind == PixelType::U8x4);
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .map_err(|error| failed(error.to_string()))?;
+    Resizer::new().resize(&source, &mut target, &options).map_err(|error| failed(error.to_string()))?;
     Ok(target.into_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixtures, *};
+
+    fn photo(width: u32, height: u32) -> Photo {
+        let rgb = fixtures::scene(width, height);
+        Photo { width, height, rgb, alpha: None, animated: false, profile_converted: false }
+    }
+
+    /// From Pillow 13: `Image.fromarray(a).resize((5, 5), Image.LANCZOS)`, with `a[y, x] = ((x * x + 31 * y) % 256,
+    /// 255 if x % 7 < 3 else 0, 255 - 5 * x)` for 23 by 17 pixels.
+    #[test]
+    fn the_models_input_is_pillows_to_within_one_level() {
+        let (width, height) = (23, 17);
+        let pixel = |x: u32, y: u32| {
+            [((x * x + 31 * y) % 256) as u8, if x % 7 < 3 { 255 } else { 0 }, (255 - 5 * x) as u8]
+        };
+        let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y))).collect();
+        let photo = Photo { width, height, rgb, alpha: None, animated: false, profile_converted: false };
+        let expected: Vec<u8> = PILLOW.concat();
+        let found = network_input(&photo, 5).expect("resizes");
+        assert!(fixtures::distance(&found, &expected) <= 1, "{found:?}");
+    }
+
+    const PILLOW: [[u8; 15]; 5] = [
+        [36, 140, 246, 79, 107, 223, 166, 100, 200, 90, 121, 177, 141, 94, 154],
+        [162, 140, 246, 194, 107, 223, 114, 100, 200, 125, 121, 177, 120, 94, 154],
+        [140, 140, 246, 78, 107, 223, 123, 100, 200, 157, 121, 177, 133, 94, 154],
+        [85, 140, 246, 147, 107, 223, 160, 100, 200, 112, 121, 177, 134, 94, 154],
+        [207, 140, 246, 141, 107, 223, 74, 100, 200, 155, 121, 177, 118, 94, 154],
+    ];
+
+    #[test]
+    fn extreme_shapes_become_squares_and_back() {
+        for (width, height) in [(1, 1), (1, 5000), (5000, 1)] {
+            let input = network_input(&photo(width, height), 320).expect("resizes");
+            assert_eq!(input.len(), 320 * 320 * 3);
+            let alpha = mask_to_alpha(&[0.0, 1.0, 0.0, 1.0], 2, width, height).expect("resizes");
+            assert_eq!(alpha.len(), (width * height) as usize);
+        }
+    }
+
+    #[test]
+    fn a_map_is_stretched_and_truncated_as_the_reference_does() {
+        let map = [0.25, 0.5, 0.75, 0.251];
+        // 0.5 stretched is 127.5, 0.251 is 0.51.
+        assert_eq!(mask_to_alpha(&map, 2, 2, 2), Ok(vec![0, 127, 255, 0]));
+    }
+
+    #[test]
+    fn a_map_without_a_subject_is_left_as_it_is() {
+        assert_eq!(mask_to_alpha(&[0.01, 0.04, 0.02, 0.0], 2, 2, 2), Ok(vec![2, 10, 5, 0]));
+        assert_eq!(mask_to_alpha(&[1.0, 0.98, 0.99, 1.0], 2, 2, 2), Ok(vec![255, 249, 252, 255]));
+        let nothing = [f32::NAN; 4];
+        assert_eq!(mask_to_alpha(&nothing, 2, 2, 2), Ok(vec![0; 4]));
+        let odd = [f32::NAN, f32::INFINITY, 0.0, 1.0];
+        assert_eq!(mask_to_alpha(&odd, 2, 2, 2), Ok(vec![0, 255, 0, 255]));
+    }
+
+    #[test]
+    fn a_buffer_of_another_size_is_an_error() {
+        let mut photo = photo(4, 4);
+        photo.rgb.pop();
+        assert!(matches!(network_input(&photo, 2), Err(ImageError::WrongLength { .. })));
+        let short = mask_to_alpha(&[0.0; 3], 2, 9, 9);
+        assert!(matches!(short, Err(ImageError::WrongLength { expected: 4, found: 3, .. })));
+    }
+
+    #[test]
+    fn hidden_colour_does_not_bleed_into_what_is_seen() {
+        // White and opaque beside green and transparent.
+        let pixels = [[255, 255, 255, 255], [0, 255, 0, 0]].concat().repeat(32);
+        let small = resized(&pixels, Kind::Rgba, (8, 8), (2, 2)).expect("resizes");
+        assert!(small.as_chunks::<4>().0.iter().all(|[r, _, b, a]| *r > 250 && *b > 250 && *a > 90));
+    }
 }

@@ -3,6 +3,9 @@
 //! An upload belongs to its session, not to the connection that carries it. When the connection goes,
 //! what has come stays for a while, and the same upload goes on over another one.
 
+mod partial;
+mod writer;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,27 +14,24 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::blobs::Piecewise;
-use super::image::{self, ImageError, Limits};
-use super::jobs::{Jobs, NewJob, Place};
-use super::pipeline::image_problem;
+use self::partial::{Partial, blob_problem};
+use super::jobs::{Jobs, NewJob};
 use super::results::name;
 use super::worker::last_events;
-use super::{BlobError, Blobs, Links, Results};
+use super::{Blobs, Links, Results};
 use crate::clock;
 use crate::protocol::options::Options;
 use crate::protocol::{Code, Event, JobId, Problem, SessionId, Timings, UploadEvent, UploadId, UploadStatus};
 use crate::session::{Logs, Session};
 use crate::warmup::{Cause, Pool};
 
-/// Four progress events a second.
-const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+pub use partial::UploadLimits;
+pub use writer::Writer;
+
 /// An open connection that sends nothing for so long has stalled.
 const SILENCE: Duration = Duration::from_secs(30);
 /// What came over a connection that is gone is kept so long for another one.
 const ABANDONED: Duration = Duration::from_secs(120);
-/// A header that isn't whole by then is judged with the whole file.
-const HEAD: usize = 1 << 20;
 /// Photos on their way in one session.
 const UPLOADS_PER_SESSION: usize = 8;
 
@@ -56,15 +56,6 @@ pub enum Begun {
     Exists(JobId),
 }
 
-/// What uploads may be.
-#[derive(Clone, Copy, Debug)]
-pub struct UploadLimits {
-    /// The largest photo in bytes.
-    pub max_bytes: u64,
-    /// The largest photo in pixels.
-    pub image: Limits,
-}
-
 type Key = (SessionId, UploadId);
 
 struct Receiving {
@@ -79,18 +70,6 @@ struct Turn {
     writer: u64,
     attached: bool,
     last_byte: Instant,
-}
-
-struct Partial {
-    bytes: Piecewise,
-    total: Option<u64>,
-    head: Vec<u8>,
-    judged: bool,
-    digest: Sha256,
-    options: Options,
-    accepted: Instant,
-    told: Instant,
-    place: Place,
 }
 
 /// Uploads on their way in.
@@ -130,7 +109,17 @@ impl Intake {
     /// Nothing on its way.
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { logs, jobs, pool, blobs, results, links, limits, models } = parts;
-        Arc::new(Self { receiving: Mutex::default(), logs, jobs, pool, blobs, results, links, limits, models })
+        Arc::new(Self {
+            receiving: Mutex::default(),
+            logs,
+            jobs,
+            pool,
+            blobs,
+            results,
+            links,
+            limits,
+            models,
+        })
     }
 
     /// What uploads may be.
@@ -166,18 +155,25 @@ impl Intake {
         }
         let key = (session.id.clone(), new.id.clone());
         let existing = self.receiving.lock().get(&key).cloned();
-        if let (Some(receiving), true) = (existing, new.resume) {
-            if let Some(writer) = self.take_over(key.clone(), receiving, &new).await? {
-                return Ok(Begun::Receiving(writer));
+        match existing {
+            Some(receiving) if new.resume => {
+                if let Some(writer) = self.take_over(key.clone(), receiving, &new).await? {
+                    return Ok(Begun::Receiving(writer));
+                }
             }
+            // The photo comes again from its start; whoever still sends the earlier one has lost it.
+            Some(receiving) => receiving.turn.lock().writer += 1,
+            None => {}
         }
-        self.judge_size(new.bytes)?;
+        self.limits.judge_size(new.bytes)?;
         self.judge_model(&new.options)?;
         let cause = Cause { trigger: "upload".into(), session: Some(session.id.clone()), explicit: false };
         self.pool.ensure_warm(cause).await.map_err(|error| error.problem())?;
         let others = self.receiving.lock().keys().filter(|(whose, _)| *whose == session.id).count();
         if others >= UPLOADS_PER_SESSION {
-            let message = format!("{others} uploads of this session are on their way, the most it may have; let one finish or cancel it");
+            let message = format!(
+                "{others} uploads of this session are on their way, the most it may have; let one finish or cancel it"
+            );
             return Err(Problem::new(Code::UploadInProgress, message));
         }
         let place = self.jobs.reserve().map_err(|full| Problem::new(Code::QueueFull, full.to_string()))?;
@@ -200,7 +196,14 @@ impl Intake {
         });
         self.receiving.lock().insert(key.clone(), Arc::clone(&receiving));
         self.tell(&key, UploadStatus::Accepted, None, (0, new.bytes)).await;
-        Ok(Begun::Receiving(Writer { intake: Arc::clone(self), key, receiving, turn: 0, received: 0, total: new.bytes }))
+        Ok(Begun::Receiving(Writer {
+            intake: Arc::clone(self),
+            key,
+            receiving,
+            turn: 0,
+            received: 0,
+            total: new.bytes,
+        }))
     }
 
     /// Goes on where an earlier connection left off; none when what it left is gone or was another photo.
@@ -218,7 +221,8 @@ impl Intake {
             turn.writer
         };
         // Waits for a write of the earlier connection; its next one finds that its turn is over.
-        let same = receiving.partial.lock().await.as_ref().map(|partial| (partial.bytes.len(), partial.total));
+        let same =
+            receiving.partial.lock().await.as_ref().map(|partial| (partial.bytes.len(), partial.total));
         let Some((received, total)) = same.filter(|(_, total)| *total == new.bytes) else {
             self.receiving.lock().remove(&key);
             return Ok(None);
@@ -227,23 +231,14 @@ impl Intake {
         Ok(Some(Writer { intake: Arc::clone(self), key, receiving, turn, received, total }))
     }
 
-    fn judge_size(&self, bytes: Option<u64>) -> Result<(), Problem> {
-        let limit = self.limits.max_bytes;
-        match bytes {
-            Some(0) => Err(image_problem(&ImageError::Empty)),
-            Some(bytes) if bytes > limit => {
-                let message = format!("the photo has {bytes} bytes and the limit is {limit}; send a smaller one");
-                Err(Problem::new(Code::UploadTooLarge, message))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn judge_model(&self, options: &Options) -> Result<(), Problem> {
         match &options.model {
             Some(model) if !self.models.contains(model) => {
                 let known = self.models.join(", ");
-                Err(Problem::new(Code::UnknownModel, format!("there is no model {model:?}; there are: {known}")))
+                Err(Problem::new(
+                    Code::UnknownModel,
+                    format!("there is no model {model:?}; there are: {known}"),
+                ))
             }
             _ => Ok(()),
         }
@@ -282,7 +277,8 @@ impl Intake {
             let turn = receiving.turn.lock();
             let patience = if turn.attached { SILENCE } else { ABANDONED };
             let silent = now.saturating_duration_since(turn.last_byte);
-            let message = format!("the upload stopped: no byte came for {} s; send it again", silent.as_secs());
+            let message =
+                format!("the upload stopped: no byte came for {} s; send it again", silent.as_secs());
             (silent >= patience || receiving.session.ended.is_cancelled())
                 .then(|| (key.clone(), Problem::new(Code::UploadIncomplete, message)))
         });
@@ -299,7 +295,13 @@ impl Intake {
         true
     }
 
-    async fn refuse(&self, session: &Session, upload: &UploadId, problem: Problem, counts: (u64, Option<u64>)) {
+    async fn refuse(
+        &self,
+        session: &Session,
+        upload: &UploadId,
+        problem: Problem,
+        counts: (u64, Option<u64>),
+    ) {
         metrics::counter!("warmcut_uploads_rejected_total", "code" => problem.code.as_str()).increment(1);
         let key = (session.id.clone(), upload.clone());
         self.append(&key.0, Event::Problem(problem.about_upload(upload))).await;
@@ -352,187 +354,5 @@ impl Intake {
             None => self.jobs.push(place, job).await,
         }
         Ok(id)
-    }
-}
-
-/// What the client is told when its bytes can't be kept.
-fn blob_problem(error: &BlobError) -> Problem {
-    match error {
-        BlobError::Full { .. } => Problem::new(Code::QueueFull, format!("{error}; try again in a few seconds")),
-        BlobError::Store(_) | BlobError::Disk(_) => {
-            tracing::error!(%error, "an upload can't be kept");
-            Problem::new(Code::Internal, "the photo could not be kept; try again")
-        }
-    }
-}
-
-/// The right to send the bytes of one upload. When it is dropped before [`Writer::finish`], what came
-/// stays for another connection.
-pub struct Writer {
-    intake: Arc<Intake>,
-    key: Key,
-    receiving: Arc<Receiving>,
-    turn: u64,
-    received: u64,
-    total: Option<u64>,
-}
-
-impl Writer {
-    /// The upload.
-    pub fn upload(&self) -> &UploadId {
-        &self.key.1
-    }
-
-    /// Bytes so far.
-    pub fn received(&self) -> u64 {
-        self.received
-    }
-
-    /// Bytes that were announced and have not come.
-    pub fn left(&self) -> u64 {
-        self.total.unwrap_or(0).saturating_sub(self.received)
-    }
-
-    /// True once all bytes that were announced are here.
-    pub fn is_complete(&self) -> bool {
-        self.total == Some(self.received)
-    }
-
-    /// Adds bytes. After an error the upload has been rejected and its session told, unless another
-    /// connection carries it now.
-    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Problem> {
-        if !self.is_my_turn() {
-            return Err(self.not_my_turn());
-        }
-        let mut held = self.receiving.partial.lock().await;
-        let Some(partial) = held.as_mut().filter(|_| self.is_my_turn()) else {
-            drop(held);
-            return Err(self.not_my_turn());
-        };
-        let added = self.intake.add(partial, chunk).await;
-        let (received, total) = (partial.bytes.len(), partial.total);
-        let tell = added.is_ok() && partial.told.elapsed() >= PROGRESS_EVERY && total != Some(received);
-        if tell {
-            partial.told = Instant::now();
-        }
-        drop(held);
-        match added {
-            Ok(()) => {
-                self.received = received;
-                self.receiving.turn.lock().last_byte = Instant::now();
-                if tell {
-                    self.intake.tell(&self.key, UploadStatus::Progress, None, (received, total)).await;
-                }
-                Ok(())
-            }
-            Err(problem) => {
-                self.intake.reject(&self.key, problem.clone()).await;
-                Err(problem.about_upload(&self.key.1))
-            }
-        }
-    }
-
-    /// All bytes are here: judges the header and makes the job.
-    pub async fn finish(self) -> Result<JobId, Problem> {
-        let mut held = self.receiving.partial.lock().await;
-        let Some(partial) = held.as_mut().filter(|_| self.is_my_turn()) else {
-            drop(held);
-            return Err(self.not_my_turn());
-        };
-        let judged = self.intake.judge_whole(partial);
-        if let Err(problem) = judged {
-            drop(held);
-            self.intake.reject(&self.key, problem.clone()).await;
-            return Err(problem.about_upload(&self.key.1));
-        }
-        let partial = held.take();
-        drop(held);
-        let received = match partial {
-            Some(partial) => self.intake.received(self.key.clone(), &self.receiving.session, partial).await,
-            None => Err(self.not_my_turn()),
-        };
-        self.intake.receiving.lock().remove(&self.key);
-        if let Err(problem) = &received {
-            self.intake.refuse(&self.receiving.session, &self.key.1, problem.clone(), (self.received, self.total)).await;
-        }
-        received.map_err(|problem| problem.about_upload(&self.key.1))
-    }
-
-    /// Replaces what is wanted: form fields may come after the photo.
-    pub async fn set_options(&self, options: Options) -> Result<(), Problem> {
-        self.intake.judge_model(&options)?;
-        if let Some(partial) = self.receiving.partial.lock().await.as_mut().filter(|_| self.is_my_turn()) {
-            partial.options = options;
-        }
-        Ok(())
-    }
-
-    /// Ends the upload with a problem.
-    pub async fn reject(self, problem: Problem) {
-        if self.is_my_turn() {
-            self.intake.reject(&self.key, problem).await;
-        }
-    }
-
-    fn is_my_turn(&self) -> bool {
-        self.receiving.turn.lock().writer == self.turn
-    }
-
-    fn not_my_turn(&self) -> Problem {
-        let message = "this upload was canceled, has ended, or goes on over another connection";
-        Problem::new(Code::UploadInProgress, message).about_upload(&self.key.1)
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let mut turn = self.receiving.turn.lock();
-        if turn.writer == self.turn {
-            turn.attached = false;
-        }
-    }
-}
-
-impl Intake {
-    /// Adds bytes and judges what can be judged by now.
-    async fn add(&self, partial: &mut Partial, chunk: &[u8]) -> Result<(), Problem> {
-        let sum = partial.bytes.len() + chunk.len() as u64;
-        if let Some(total) = partial.total.filter(|total| sum > *total) {
-            let message = format!("{sum} bytes came, but {total} were announced");
-            return Err(Problem::new(Code::BadRequest, message));
-        }
-        self.judge_size(Some(sum).filter(|sum| *sum > 0))?;
-        if !partial.judged && partial.head.len() < HEAD {
-            let more = chunk.len().min(HEAD - partial.head.len());
-            partial.head.extend_from_slice(&chunk[..more]);
-            partial.judged = match image::probe(&partial.head, &self.limits.image) {
-                Ok(_) => true,
-                // Come back with more; a few bytes may not even tell the format.
-                Err(ImageError::HeaderIncomplete { .. } | ImageError::Empty) => false,
-                Err(_) if partial.head.len() < 16 && partial.total != Some(sum) => false,
-                Err(error) => return Err(image_problem(&error)),
-            };
-            if partial.judged {
-                partial.head = Vec::new();
-            }
-        }
-        partial.digest.update(chunk);
-        partial.bytes.write(chunk).await.map_err(|error| blob_problem(&error))
-    }
-
-    fn judge_whole(&self, partial: &Partial) -> Result<(), Problem> {
-        let received = partial.bytes.len();
-        if received == 0 {
-            return Err(image_problem(&ImageError::Empty));
-        }
-        if let Some(total) = partial.total.filter(|total| *total != received) {
-            let message = format!("{received} of {total} bytes came; send the rest");
-            return Err(Problem::new(Code::UploadIncomplete, message));
-        }
-        // A header longer than `HEAD` is judged by the decoder; a shorter one that isn't whole is cut off.
-        if !partial.judged && received <= HEAD as u64 {
-            image::probe(&partial.head, &self.limits.image).map_err(|error| image_problem(&error))?;
-        }
-        Ok(())
     }
 }

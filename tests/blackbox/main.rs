@@ -1,0 +1,16 @@
+//! Black-box tests over real sockets: the server as its clients see it, with a scripted model where
+//! the real one would only be slow.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test that can't go on has failed")]
+
+mod admission;
+mod bad_input;
+mod channels;
+mod golden;
+mod jobs;
+mod older;
+mod script;
+mod shutdown;
+mod sockets;
+mod support;
+mod warmup;
