@@ -63,6 +63,9 @@ export async function mount(host, connection) {
   return new View(host, root, connection);
 }
 
+/** The server speaks in clauses; a shopper reads sentences. */
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replace(/[^.!?…]$/u, '$&.');
+
 class View {
   #host;
   #root;
@@ -326,7 +329,7 @@ class View {
     if (phase === 'failed') {
       const problem = this.#problem ?? state.problem ?? this.#run;
       const detail = current(state.run)?.detail;
-      this.#$('.why').textContent = problem?.message || detail || this.#say('problem');
+      this.#$('.why').textContent = sentence(problem?.message || detail || this.#say('problem'));
       this.#$('.retry').hidden = Boolean(this.#file) && !problem?.retryable;
       this.#$('.trouble .another').hidden = !this.#file;
     }

@@ -256,6 +256,32 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// However a photo is cut into pieces, and wherever memory ends, it comes back as it was.
+        #[test]
+        fn pieces_come_back_whole(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 1..2000),
+            cuts in proptest::collection::vec(1_usize..300, 1..40),
+            memory in 0_u64..2500,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let back = runtime.block_on(async {
+                let (blobs, _folder) = blobs(memory, 10_000);
+                let (mut rest, mut cuts) = (&bytes[..], cuts.iter().cycle());
+                let mut parts = Vec::new();
+                while !rest.is_empty() {
+                    let at = cuts.next().copied().unwrap_or(1).min(rest.len());
+                    let (part, after) = rest.split_at(at);
+                    parts.push(part);
+                    rest = after;
+                }
+                let blob = pieces(&blobs, &parts).await.expect("fits");
+                blob.bytes().await.expect("there")
+            });
+            proptest::prop_assert_eq!(&back[..], &bytes[..]);
+        }
+    }
+
     #[tokio::test]
     async fn a_full_disk_is_an_error_and_leaves_nothing() {
         let (blobs, _folder) = blobs(4, 4);

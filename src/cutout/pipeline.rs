@@ -10,12 +10,11 @@ use super::infer::{InferError, Inference, Inferred};
 use super::jobs::NewJob;
 use super::{BlobError, infer};
 use crate::model::Segmenter;
+use crate::protocol::options::Options;
 use crate::protocol::{Code, JobStep, Problem};
 
 /// Permits of the pixel budget are worth this many bytes.
 const PERMIT: u64 = 64 << 10;
-/// Decoded RGB, composed RGBA, alpha, and the encoder's own copy.
-const BYTES_PER_PIXEL: u64 = 12;
 
 /// What jobs share while they compute.
 pub(super) struct Pipeline {
@@ -112,7 +111,7 @@ impl Pipeline {
         let mut spent = Spent::default();
         let bytes = job.photo.bytes().await?;
         let waiting = Instant::now();
-        let permits = self.permits_for(&bytes)?;
+        let permits = self.permits_for(&bytes, &job.options)?;
         let permit =
             Arc::clone(&self.pixels).acquire_many_owned(permits).await.map_err(|_| PipelineError::Ended)?;
         spent.waited += waiting.elapsed();
@@ -153,9 +152,9 @@ impl Pipeline {
     }
 
     /// From the header, before anything is allocated for the pixels.
-    fn permits_for(&self, bytes: &[u8]) -> Result<u32, ImageError> {
+    fn permits_for(&self, bytes: &[u8], options: &Options) -> Result<u32, ImageError> {
         let probe = image::probe(bytes, &self.limits)?;
-        let needed = u64::from(probe.width) * u64::from(probe.height) * BYTES_PER_PIXEL / PERMIT + 1;
+        let needed = image::peak_bytes(&probe, options) / PERMIT + 1;
         Ok(u32::try_from(needed).unwrap_or(u32::MAX).min(self.permits))
     }
 }

@@ -71,8 +71,8 @@ impl Admission {
         match keys.shop_of(key, origin) {
             Some((shop, true)) => Ok(Some(shop)),
             Some((_, false)) => {
-                let origin = origin.unwrap_or("no origin at all");
-                let message = format!("{origin} is not on the list of this key; add it to the key's origins");
+                let origin = origin.unwrap_or("of a request without one");
+                let message = format!("the origin {origin} is not on the list of this key; add it to the key's origins");
                 Err(Refusal::new(Code::OriginNotAllowed, message))
             }
             None => Err(Refusal::new(Code::Unauthorized, "this publishable key is not known here")),
@@ -101,7 +101,7 @@ impl Admission {
             From::Hidden => Err(hidden()),
             From::Page(origin) => {
                 let message = format!(
-                    "{origin} may not use this server: it has no keys, so it serves its own pages only; give it a key file with --keys"
+                    "the origin {origin} may not use this server: it has no keys, so it serves its own pages only; give it a key file with --keys"
                 );
                 Err(Refusal::new(Code::OriginNotAllowed, message))
             }
@@ -149,12 +149,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// HTTP/2 names the host in the address and not in a header; from here on it is in the header.
 pub(super) async fn name_host(mut request: Request, next: Next) -> Response {
-    if let (false, Some(authority)) =
-        (request.headers().contains_key(header::HOST), request.uri().authority())
+    if !request.headers().contains_key(header::HOST)
+        && let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
-        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            request.headers_mut().insert(header::HOST, host);
-        }
+        request.headers_mut().insert(header::HOST, host);
     }
     next.run(request).await
 }

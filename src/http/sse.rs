@@ -12,8 +12,9 @@ use super::error::Answer;
 use crate::protocol::{Delivery, Framed};
 
 /// The first bytes: a comment, so that a proxy has something to pass on, and how long a bare
-/// `EventSource` waits before it comes back.
-const PREAMBLE: &str = ": warmcut\nretry: 2000\n\n";
+/// `EventSource` waits before it comes back. In one block with the first event: some clients take a
+/// block without an event for an empty one.
+const PREAMBLE: &str = ": warmcut\nretry: 2000\n";
 
 /// Opens or resumes a session over SSE.
 pub(super) async fn events(

@@ -51,8 +51,10 @@ impl SendLoop {
         if self.text(hello.to_json()).await.is_err() {
             return;
         }
-        if let Ok(close) = self.events().await {
-            self.farewell(&close).await;
+        match self.events().await {
+            Ok(close) => self.farewell(&close).await,
+            // A client that said goodbye is answered (RFC 6455, 5.5.1): the answer waits in the socket.
+            Err(Gone) => drop(tokio::time::timeout(FAREWELL, self.sink.close()).await),
         }
     }
 

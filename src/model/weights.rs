@@ -28,7 +28,7 @@ impl Source {
         }
     }
 
-    /// All of the bytes. Reports as they come, up to half of the whole work: the rest is building.
+    /// All of the bytes. Reports as they come from a file; built-in ones are there already.
     fn read(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<Cow<'static, [u8]>, ModelError> {
         /// Small enough that a slow disk reports often, large enough to cost nothing.
         const CHUNK: u64 = 1 << 20;
@@ -46,23 +46,23 @@ impl Source {
             if read == 0 {
                 return Ok(Cow::Owned(bytes));
             }
-            report(of_bytes("read", bytes.len() as u64, total, 0.0));
+            report(of_bytes("read", bytes.len() as u64, total));
         }
     }
 }
 
-fn of_bytes(verb: &str, done: u64, total: u64, from: f32) -> Progress {
+fn of_bytes(verb: &str, done: u64, total: u64) -> Progress {
     let share = if total == 0 { 1.0 } else { done as f32 / total as f32 };
-    Progress {
-        fraction: Some((from + 0.5 * share).min(1.0)),
-        detail: Some(format!("{verb} {done} of {total} bytes")),
-    }
+    Progress { fraction: Some(share.min(1.0)), detail: Some(format!("{verb} {done} of {total} bytes")) }
 }
 
 /// All tensors of a file. Each is taken once, on its way into the network.
 pub struct Weights<'a> {
     origin: String,
-    bytes: &'a [u8],
+    /// Bytes of all tensors together.
+    total: u64,
+    /// Placing is told only where reading was not: progress never goes back.
+    tells: bool,
     tensors: SafeTensors<'a>,
     device: Device,
     placed: u64,
@@ -83,8 +83,10 @@ impl<'a> Weights<'a> {
         let origin = source.describe();
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|error| ModelError::Format { origin: origin.clone(), reason: error.to_string() })?;
-        let mut weights =
-            Weights { origin, bytes: &bytes, tensors, device: device.clone(), placed: 0, report, stop };
+        let total = tensors.iter().map(|(_, tensor)| tensor.data().len() as u64).sum();
+        let tells = matches!(source, Source::Embedded(_));
+        let device = device.clone();
+        let mut weights = Weights { origin, total, tells, tensors, device, placed: 0, report, stop };
         let built = build(&mut weights)?;
         Ok((built, weights.placed))
     }
@@ -105,11 +107,13 @@ impl<'a> Weights<'a> {
                 found: view.shape().to_vec(),
             });
         }
-        let dtype = DType::try_from(view.dtype()).map_err(candle_core::Error::from)?;
+        let dtype = DType::try_from(view.dtype())?;
         let tensor =
             Tensor::from_raw_buffer(view.data(), dtype, shape, &self.device)?.to_dtype(DType::F32)?;
         self.placed += view.data().len() as u64;
-        (self.report)(of_bytes("placed", self.placed, self.bytes.len() as u64, 0.5));
+        if self.tells {
+            (self.report)(of_bytes("placed", self.placed, self.total));
+        }
         Ok(tensor)
     }
 }

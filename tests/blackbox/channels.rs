@@ -21,8 +21,9 @@ async fn the_first_bytes_come_at_once_with_the_right_headers() {
     assert_eq!(channel.headers["cache-control"], "no-store, no-transform");
     assert_eq!(channel.headers["x-accel-buffering"], "no");
     assert!(channel.headers.get("content-encoding").is_none());
-    assert_eq!(channel.block().await.unwrap(), ": warmcut\nretry: 2000");
-    let session = channel.next().await.unwrap();
+    let first = channel.block().await.unwrap();
+    assert!(first.starts_with(": warmcut\nretry: 2000\nevent: session\ndata: "), "{first}");
+    let session: Value = serde_json::from_str(first.rsplit_once("data: ").unwrap().1).unwrap();
     assert_eq!((&session["type"], &session["resumed"]), (&"session".into(), &false.into()));
     assert!(session.get("id").is_none(), "it belongs to the channel");
     assert_eq!(session["limits"]["accepts"], serde_json::json!(["image/jpeg", "image/png", "image/webp"]));

@@ -228,7 +228,7 @@ mod tests {
 
     proptest! {
         // Unoptimised, the largest of these pictures take a while.
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
         fn whatever_is_asked_the_pixels_fill_the_size_within_the_photos(

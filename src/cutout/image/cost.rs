@@ -32,3 +32,21 @@ pub fn peak_bytes(probe: &Probe, options: &Options) -> u64 {
     let webp = options.format == OutputFormat::Webp && options.size == OutputSize::Full;
     FIXED_BYTES + pixels * if webp { PIXEL_BYTES_WEBP } else { PIXEL_BYTES }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::SourceFormat, *};
+
+    #[test]
+    fn a_full_size_webp_costs_most() {
+        let format = SourceFormat::Jpeg;
+        let probe = Probe { format, width: 4000, height: 3000, animated: false };
+        let cost = |text: &[(&str, &str)]| {
+            let options = Options::from_pairs(text.iter().copied()).expect("good options");
+            peak_bytes(&probe, &options) >> 20
+        };
+        assert_eq!(cost(&[]), 150);
+        assert_eq!(cost(&[("format", "webp")]), 299);
+        assert_eq!(cost(&[("format", "webp"), ("size", "preview")]), 150);
+    }
+}

@@ -239,7 +239,7 @@ mod tests {
     });
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
         #[test]
         fn damaged_files_give_a_photo_or_an_error_and_never_more_pixels_than_allowed(
             kind in 0usize..8,

@@ -173,13 +173,17 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_in_the_picture_is_damaged() {
+    fn a_flipped_bit_anywhere_in_the_picture_is_damage() {
         let rgb = fixtures::scene(13, 7);
-        let mut file = fixtures::png(&rgb, SIZE, ColorType::Rgb, BitDepth::Eight, |_| {});
+        let file = fixtures::png(&rgb, SIZE, ColorType::Rgb, BitDepth::Eight, |_| {});
         let data = file.windows(4).position(|name| name == b"IDAT").expect("a picture");
-        file[data + 20] ^= 4;
-        let result = decode(&file, &fixtures::LIMITS);
-        assert!(matches!(result, Err(ImageError::Corrupt { .. })), "{result:?}");
+        // Up to the checksum and the last chunk.
+        for at in data + 4..file.len() - 16 {
+            let mut damaged = file.clone();
+            damaged[at] ^= 4;
+            let result = decode(&damaged, &fixtures::LIMITS);
+            assert!(matches!(result, Err(ImageError::Corrupt { .. })), "{at}: {result:?}");
+        }
     }
 
     #[test]
@@ -216,12 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_inflates_without_end_is_no_bomb() {
+    fn a_profile_that_inflates_without_end_is_left_aside() {
         let rgb = fixtures::scene(13, 7);
         let file = fixtures::png(&rgb, SIZE, ColorType::Rgb, BitDepth::Eight, |info| {
             info.icc_profile = Some(vec![0; DECODER_BYTES * 2].into());
         });
-        // A damaged profile is no reason to refuse a photo, but memory for it is.
-        assert!(decode(&file, &fixtures::LIMITS).map_or(true, |photo| photo.rgb == rgb));
+        assert_eq!(fixtures::photo(&file).rgb, rgb);
     }
 }
