@@ -72,7 +72,9 @@ impl Admission {
             Some((shop, true)) => Ok(Some(shop)),
             Some((_, false)) => {
                 let origin = origin.unwrap_or("of a request without one");
-                let message = format!("the origin {origin} is not on the list of this key; add it to the key's origins");
+                let message = format!(
+                    "the origin {origin} is not on the list of this key; add it to the key's origins"
+                );
                 Err(Refusal::new(Code::OriginNotAllowed, message))
             }
             None => Err(Refusal::new(Code::Unauthorized, "this publishable key is not known here")),
