@@ -31,7 +31,8 @@ impl Entry {
     pub fn framed(&self, session: &SessionId, opened_at_ms: u64, delivery: Delivery) -> Framed {
         let mut event = self.event.clone();
         match &mut event {
-            Event::Ready(ready) => ready.cold = opened_at_ms < self.at_ms,
+            // Within one millisecond nobody can tell, and whoever opened then has not seen it yet.
+            Event::Ready(ready) => ready.cold = opened_at_ms <= self.at_ms,
             Event::Cutout(cutout) => cutout.delivery = delivery,
             Event::Preview(preview) => preview.delivery = delivery,
             _ => {}

@@ -4,6 +4,8 @@
 //! what has come stays for a while, and the same upload goes on over another one.
 
 mod partial;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::HashMap;
@@ -32,6 +34,8 @@ pub use writer::Writer;
 const SILENCE: Duration = Duration::from_secs(30);
 /// What came over a connection that is gone is kept so long for another one.
 const ABANDONED: Duration = Duration::from_secs(120);
+/// However slowly they come, all bytes of a photo come within this time: 25 MB at 350 kbit/s.
+const WHOLE: Duration = Duration::from_secs(600);
 /// Photos on their way in one session.
 const UPLOADS_PER_SESSION: usize = 8;
 
@@ -60,6 +64,7 @@ type Key = (SessionId, UploadId);
 
 struct Receiving {
     session: Arc<Session>,
+    begun: Instant,
     /// The bytes and what is known of them; taken by the one who writes.
     partial: tokio::sync::Mutex<Option<Partial>>,
     /// Who writes: a later connection takes over from an earlier one.
@@ -191,6 +196,7 @@ impl Intake {
         };
         let receiving = Arc::new(Receiving {
             session: Arc::clone(session),
+            begun: now,
             partial: tokio::sync::Mutex::new(Some(partial)),
             turn: Mutex::new(Turn { writer: 0, attached: true, last_byte: now }),
         });
@@ -277,10 +283,16 @@ impl Intake {
             let turn = receiving.turn.lock();
             let patience = if turn.attached { SILENCE } else { ABANDONED };
             let silent = now.saturating_duration_since(turn.last_byte);
-            let message =
-                format!("the upload stopped: no byte came for {} s; send it again", silent.as_secs());
-            (silent >= patience || receiving.session.ended.is_cancelled())
-                .then(|| (key.clone(), Problem::new(Code::UploadIncomplete, message)))
+            let message = if silent >= patience {
+                format!("the upload stopped: no byte came for {} s; send it again", silent.as_secs())
+            } else if now.saturating_duration_since(receiving.begun) >= WHOLE {
+                format!("the upload was not done within {} s; send a smaller photo", WHOLE.as_secs())
+            } else if receiving.session.ended.is_cancelled() {
+                "the session expired before the upload was done".to_owned()
+            } else {
+                return None;
+            };
+            Some((key.clone(), Problem::new(Code::UploadIncomplete, message)))
         });
         stalled.collect()
     }

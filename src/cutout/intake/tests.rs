@@ -1,0 +1,133 @@
+//! Uploads that stall, are abandoned, or are taken over; on a paused clock.
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::*;
+use crate::cutout::image::Limits;
+use crate::cutout::{MemoryJobs, Pace};
+use crate::protocol::RunId;
+use crate::session::token::Secret;
+use crate::session::{EventKey, MemoryLogs, Read};
+use crate::warmup::{PoolError, PoolState};
+
+/// Warm, whoever asks.
+struct Warm;
+
+#[async_trait]
+impl Pool for Warm {
+    async fn ensure_warm(&self, _: Cause) -> Result<RunId, PoolError> {
+        Ok(RunId::random())
+    }
+
+    fn follow(&self) -> watch::Receiver<PoolState> {
+        watch::Sender::new(PoolState::default()).subscribe()
+    }
+
+    async fn unload(&self, _: &str) -> Result<bool, PoolError> {
+        Ok(false)
+    }
+}
+
+struct Fixture {
+    intake: Arc<Intake>,
+    logs: Arc<MemoryLogs>,
+    session: Arc<Session>,
+    _folder: tempfile::TempDir,
+}
+
+async fn fixture() -> Fixture {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let logs = Arc::new(MemoryLogs::default());
+    let session = Arc::new(Session::detached(None));
+    logs.create(&session.id).await;
+    let blobs = Arc::new(Blobs::new(folder.path(), 1000, 1000).expect("a store"));
+    let shared: Arc<dyn Logs> = Arc::<MemoryLogs>::clone(&logs);
+    let intake = Intake::new(Parts {
+        jobs: Arc::new(MemoryJobs::new(1, Arc::clone(&shared), Arc::new(Pace::new(1)))),
+        logs: shared,
+        pool: Arc::new(Warm),
+        results: Arc::new(Results::new(Arc::clone(&blobs), Duration::from_secs(60), 1000)),
+        blobs,
+        links: Links::new(Secret::random()),
+        limits: UploadLimits { max_bytes: 1000, image: Limits { max_pixels: 1000 } },
+        models: vec!["m".to_owned()],
+    });
+    tokio::spawn(Arc::clone(&intake).sweep());
+    Fixture { intake, logs, session, _folder: folder }
+}
+
+impl Fixture {
+    async fn begin(&self) -> Result<Writer, Problem> {
+        let id = UploadId::try_from("u1".to_owned()).expect("an id");
+        let new = NewUpload { id, bytes: Some(100), options: Options::default(), resume: true };
+        match self.intake.begin(&self.session, new).await? {
+            Begun::Receiving(writer) => Ok(writer),
+            Begun::Exists(job) => panic!("{job} exists"),
+        }
+    }
+
+    /// The code of the last problem, if the upload was rejected last.
+    async fn rejected(&self) -> Option<Code> {
+        let read = self.logs.read(&self.session.id, EventKey::START).await.expect("there");
+        let Read::Events(entries) = read else { panic!("a whole log") };
+        match [&entries[entries.len() - 2].event, &entries[entries.len() - 1].event] {
+            [Event::Problem(problem), Event::Upload(last)] if last.status == UploadStatus::Rejected => {
+                Some(problem.code)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_falls_silent_is_rejected_and_gives_its_place_back() {
+    let fixture = fixture().await;
+    let mut writer = fixture.begin().await.expect("accepted");
+    writer.write(b"\x89PNG").await.expect("taken");
+    assert!(fixture.intake.jobs.reserve().is_err(), "the only place is taken");
+    tokio::time::sleep(SILENCE + Duration::from_secs(2)).await;
+    assert_eq!(fixture.rejected().await, Some(Code::UploadIncomplete));
+    assert!(writer.write(b"more").await.is_err(), "too late");
+    assert!(fixture.intake.jobs.reserve().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_upload_waits_for_another_connection_for_a_while() {
+    let fixture = fixture().await;
+    let mut writer = fixture.begin().await.expect("accepted");
+    writer.write(b"\x89PNG").await.expect("taken");
+    drop(writer);
+    tokio::time::sleep(ABANDONED - Duration::from_secs(5)).await;
+    let writer = fixture.begin().await.expect("goes on");
+    assert_eq!(writer.received(), 4);
+    drop(writer);
+    tokio::time::sleep(ABANDONED + Duration::from_secs(2)).await;
+    assert_eq!(fixture.rejected().await, Some(Code::UploadIncomplete));
+    assert_eq!(fixture.begin().await.expect("begins again").received(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trickle_does_not_hold_its_place_for_ever() {
+    let fixture = fixture().await;
+    let mut writer = fixture.begin().await.expect("accepted");
+    // A JPEG whose first segment is long, so that its header can't be judged yet.
+    writer.write(b"\xff\xd8\xff\xe0\xff\xff").await.expect("taken");
+    while writer.write(b"\0").await.is_ok() {
+        tokio::time::sleep(SILENCE / 2).await;
+    }
+    assert_eq!(fixture.rejected().await, Some(Code::UploadIncomplete));
+}
+
+#[tokio::test]
+async fn a_later_connection_takes_over_from_an_earlier_one() {
+    let fixture = fixture().await;
+    let mut first = fixture.begin().await.expect("accepted");
+    first.write(b"\x89PNG").await.expect("taken");
+    let mut second = fixture.begin().await.expect("takes over");
+    let lost = first.write(b"old").await.expect_err("its turn is over");
+    assert_eq!(lost.code, Code::UploadInProgress);
+    drop(first);
+    second.write(b"\r\n").await.expect("goes on");
+    assert_eq!(second.received(), 6);
+}
