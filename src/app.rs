@@ -168,6 +168,7 @@ impl Server {
             ping_every: config.ping_every,
             metrics,
             static_dir: config.static_dir.clone(),
+            waiters: http::Waiters::default(),
             tracker,
             draining,
             closing,

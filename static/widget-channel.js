@@ -19,7 +19,8 @@ const AFRESH_MS = 10_000;
 const REMEMBERED = 2000;
 
 /** 256 random bits. */
-const random = () => `${crypto.randomUUID()}${crypto.randomUUID()}`.replaceAll('-', '');
+// Not crypto.randomUUID, which a page on plain http doesn't have.
+const random = () => Array.from(crypto.getRandomValues(new Uint8Array(32)), (n) => n.toString(16).padStart(2, '0')).join('');
 
 /** The channel of a connection, on which it dispatches what happens. */
 export class Channel {

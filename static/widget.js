@@ -58,7 +58,7 @@ class Connection extends EventTarget {
 
   /** Sends a photo; `done` gives `{blob, cutout}`, or rejects with a problem. */
   upload(file, options = {}) {
-    const upload = `u_${crypto.randomUUID()}`;
+    const upload = `u_${crypto.getRandomValues(new Uint32Array(4)).join('-')}`;
     const done = this.#load().then((channel) => channel.upload(upload, file, options));
     return { upload, done, cancel: () => this.cancel(upload) };
   }

@@ -249,6 +249,10 @@ impl Jobs for MemoryJobs {
         }
     }
 
+    fn is_live(&self, job: &JobId) -> bool {
+        self.inner.lock().live.contains_key(job)
+    }
+
     fn depth(&self) -> Depth {
         let inner = self.inner.lock();
         Depth { waiting: inner.waiting.len(), running: inner.live.len() - inner.waiting.len() }

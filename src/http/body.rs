@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::AppState;
 use super::error::Refusal;
+use crate::protocol::Code;
 
 /// After a refusal, read on for at most so long,
 const LINGER: Duration = Duration::from_secs(2);
@@ -27,15 +28,34 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// A body that can be read by a parser and, when that gave up, still be thrown away.
 #[derive(Clone)]
-pub(super) struct SharedBody(Arc<Mutex<BodyDataStream>>);
+pub(super) struct SharedBody(Arc<Mutex<Bounded>>);
+
+struct Bounded {
+    stream: BodyDataStream,
+    /// Bytes that may still come.
+    left: u64,
+    limit: u64,
+    /// More came than may. A parser that searches for a boundary would keep all of it.
+    exceeded: bool,
+}
 
 impl SharedBody {
-    pub(super) fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(body.into_data_stream())))
+    pub(super) fn new(body: Body, limit: u64) -> Self {
+        let bounded = Bounded { stream: body.into_data_stream(), left: limit, limit, exceeded: false };
+        Self(Arc::new(Mutex::new(bounded)))
+    }
+
+    /// The refusal that a body above its limit gets, whatever its parser made of it.
+    fn exceeded(&self) -> Option<Refusal> {
+        let bounded = self.0.lock();
+        let message =
+            format!("more than {} bytes came, the most that is taken; send a smaller photo", bounded.limit);
+        bounded.exceeded.then(|| Refusal::new(Code::UploadTooLarge, message))
     }
 
     /// Reads what still comes, in the background, and throws it away.
     fn throw_away(mut self, app: &AppState) {
+        self.0.lock().left = u64::MAX;
         app.tracker.spawn(async move {
             let read = async {
                 let mut left = LINGER_BYTES;
@@ -74,7 +94,19 @@ impl Stream for SharedBody {
     type Item = Result<Bytes, axum::Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.lock().poll_next_unpin(context)
+        let mut bounded = self.0.lock();
+        let next = bounded.stream.poll_next_unpin(context);
+        let Poll::Ready(Some(Ok(piece))) = &next else { return next };
+        match bounded.left.checked_sub(piece.len() as u64) {
+            Some(left) => {
+                bounded.left = left;
+                next
+            }
+            None => {
+                bounded.exceeded = true;
+                Poll::Ready(Some(Err(axum::Error::new("the body is above its limit"))))
+            }
+        }
     }
 }
 
@@ -99,6 +131,7 @@ impl Announced {
 
 /// A refusal whose request has a body that was not read to its end.
 pub(super) fn refuse(app: &AppState, refusal: Refusal, body: SharedBody, announced: &Announced) -> Response {
+    let refusal = body.exceeded().unwrap_or(refusal);
     if !announced.expects_continue {
         body.throw_away(app);
     }

@@ -45,6 +45,7 @@ use crate::warmup::Pool;
 
 pub use admission::Admission;
 pub use keys::{Keys, KeysError};
+pub use wait::Waiters;
 
 /// Everything that handlers stand on.
 pub struct App {
@@ -74,6 +75,8 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// Pages from a folder instead of the built-in ones.
     pub static_dir: Option<std::path::PathBuf>,
+    /// Requests that wait for a job.
+    pub waiters: Waiters,
     /// Tasks that outlive their request.
     pub tracker: TaskTracker,
     /// The server is going away: nothing new begins.

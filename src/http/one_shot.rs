@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::AppState;
 use super::body::{Announced, SharedBody, refuse};
 use super::error::Refusal;
-use super::uploads::{Asked, receive};
+use super::uploads::{Asked, FORM_SLACK, receive};
 use super::{results, wait};
 use crate::protocol::{Code, SessionId, UploadId};
 use crate::session::{Logs, Session};
@@ -41,7 +41,7 @@ pub(super) async fn cutouts(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let announced = Announced::of(&parts.headers);
-    let body = SharedBody::new(body);
+    let body = SharedBody::new(body, app.intake.limits().max_bytes + FORM_SLACK);
     let take = async {
         let shop = app.admission.work(&parts.headers)?;
         if app.draining.is_cancelled() {
@@ -57,11 +57,11 @@ pub(super) async fn cutouts(
         let job = receive(&app, &session, &id, asked.options, request, body.clone(), &announced).await?;
         Ok::<_, Refusal>((ends, job))
     };
-    let (ends, job) = match take.await {
+    let (ends, taken) = match take.await {
         Ok(taken) => taken,
         Err(refusal) => return refuse(&app, refusal, body, &announced),
     };
-    let waited = wait::for_cutout(&app, &ends.session.id, &job).await;
+    let waited = wait::for_cutout(&app, &ends.session.id, &taken).await;
     match results::when_done(&app, waited).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 
@@ -19,9 +19,14 @@ const PREAMBLE: &str = ": warmcut\nretry: 2000\n";
 /// Opens or resumes a session over SSE.
 pub(super) async fn events(
     State(app): State<AppState>,
+    method: Method,
     headers: HeaderMap,
     Query(query): Query<OpenQuery>,
 ) -> Answer {
+    // A router answers HEAD as GET; nobody who asks for headers means to open a session.
+    if method != Method::GET {
+        return Ok(super::error::method_not_allowed().await);
+    }
     let channel = Channel::open(&app, &headers, &query, None).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),

@@ -20,6 +20,8 @@ use crate::session::Session;
 
 /// A form has at most so many fields: the photo and every option, and some to spare.
 const FIELDS: usize = 16;
+/// A form's own words come on top of its photo; two kilobytes a field.
+pub(super) const FORM_SLACK: u64 = FIELDS as u64 * 2048;
 /// An option's value.
 const FIELD_BYTES: usize = 256;
 
@@ -32,7 +34,7 @@ pub(super) async fn upload(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let announced = Announced::of(&parts.headers);
-    let body = SharedBody::new(body);
+    let body = SharedBody::new(body, app.intake.limits().max_bytes + FORM_SLACK);
     let take = async {
         let asked = Asked::from_query(query.as_deref().unwrap_or_default())?;
         let opened = authorised(&app, &parts.headers, asked.token.as_deref(), &session).await?;
@@ -42,15 +44,15 @@ pub(super) async fn upload(
             receive(&app, &opened.session, &id, asked.options, request, body.clone(), &announced).await?;
         Ok::<_, Refusal>((opened.session, id, job, asked.wait))
     };
-    let (session, id, job, waits) = match take.await {
+    let (session, id, taken, waits) = match take.await {
         Ok(taken) => taken,
         Err(refusal) => return refuse(&app, refusal, body, &announced),
     };
     if !waits {
-        let accepted = axum::Json(serde_json::json!({"job": job, "upload": id}));
+        let accepted = axum::Json(serde_json::json!({"job": taken.job, "upload": id}));
         return (StatusCode::ACCEPTED, accepted).into_response();
     }
-    match results::when_done(&app, wait::for_cutout(&app, &session.id, &job).await).await {
+    match results::when_done(&app, wait::for_cutout(&app, &session.id, &taken).await).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
@@ -92,6 +94,13 @@ impl Asked {
     }
 }
 
+/// A photo that was taken, now or before.
+pub(super) struct Taken {
+    pub(super) job: JobId,
+    /// False when the same upload came before.
+    pub(super) made_here: bool,
+}
+
 /// Receives the photo of a request into a session, and gives its job.
 pub(super) async fn receive(
     app: &AppState,
@@ -101,15 +110,13 @@ pub(super) async fn receive(
     request: Request,
     mut body: SharedBody,
     announced: &Announced,
-) -> Answer<JobId> {
+) -> Answer<Taken> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_form =
         content_type.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/"));
     let limit = app.intake.limits().max_bytes;
     if is_form {
-        // The form's own words come on top; a kilobyte or two a field.
-        let slack = (FIELDS * 2048) as u64;
-        if let Some(bytes) = announced.bytes.filter(|bytes| *bytes > limit + slack) {
+        if let Some(bytes) = announced.bytes.filter(|bytes| *bytes > limit + FORM_SLACK) {
             let message = format!(
                 "the form has {bytes} bytes and the limit for a photo is {limit}; send a smaller one"
             );
@@ -121,7 +128,7 @@ pub(super) async fn receive(
     let new = NewUpload { id: id.clone(), bytes: announced.bytes, options, resume: false };
     let mut writer = match app.intake.begin(session, new).await? {
         Begun::Receiving(writer) => writer,
-        Begun::Exists(job) => return Ok(job),
+        Begun::Exists(job) => return Ok(Taken { job, made_here: false }),
     };
     while let Some(piece) = body.piece().await {
         match piece {
@@ -129,7 +136,7 @@ pub(super) async fn receive(
             Err(error) => return Err(incomplete(writer, &error).await),
         }
     }
-    Ok(writer.finish().await?)
+    Ok(Taken { job: writer.finish().await?, made_here: true })
 }
 
 async fn incomplete(writer: Writer, error: &BodyError) -> Refusal {
@@ -145,14 +152,14 @@ async fn form(
     id: &UploadId,
     pairs: &mut Vec<(String, String)>,
     request: Request,
-) -> Answer<JobId> {
+) -> Answer<Taken> {
     let unreadable =
         |reason: String| Refusal::new(Code::BadRequest, format!("the form can't be read: {reason}"));
     let mut form =
         Multipart::from_request(request, &()).await.map_err(|error| unreadable(error.body_text()))?;
     let mut photo = None;
     for _ in 0..FIELDS {
-        let field = match form.next_field().await {
+        let field = match in_time(form.next_field()).await? {
             Ok(Some(field)) => field,
             Ok(None) => return finish(photo, options_of(pairs)?).await,
             Err(error) => return Err(unfinished(photo, error.body_text()).await),
@@ -196,7 +203,7 @@ async fn value_of(mut field: Field<'_>) -> Answer<String> {
     let name: String = field.name().unwrap_or_default().chars().take(40).collect();
     let mut value = Vec::new();
     while let Some(piece) =
-        field.chunk().await.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?
+        in_time(field.chunk()).await?.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?
     {
         value.extend_from_slice(&piece);
         if value.len() > FIELD_BYTES {
@@ -209,13 +216,13 @@ async fn value_of(mut field: Field<'_>) -> Answer<String> {
         .map_err(|_| Refusal::new(Code::BadRequest, format!("field {name:?} is not text")))
 }
 
-async fn finish(photo: Option<Photo>, options: Options) -> Answer<JobId> {
+async fn finish(photo: Option<Photo>, options: Options) -> Answer<Taken> {
     match photo {
         Some(Photo::Here(writer)) => {
             writer.set_options(options).await?;
-            Ok(writer.finish().await?)
+            Ok(Taken { job: writer.finish().await?, made_here: true })
         }
-        Some(Photo::Known(job)) => Ok(job),
+        Some(Photo::Known(job)) => Ok(Taken { job, made_here: false }),
         None => {
             Err(Refusal::new(Code::BadRequest, "the form has no photo; it goes into the field image_file"))
         }
@@ -231,4 +238,11 @@ async fn unfinished(photo: Option<Photo>, reason: String) -> Refusal {
 
 fn options_of(pairs: &[(String, String)]) -> Answer<Options> {
     Ok(Options::from_pairs(pairs.iter().map(|(name, value)| (name, value)))?)
+}
+
+/// A form that says nothing for too long has stalled.
+async fn in_time<T>(next: impl Future<Output = T>) -> Answer<T> {
+    tokio::time::timeout(super::body::SILENCE, next)
+        .await
+        .map_err(|_| Refusal::new(Code::UploadIncomplete, BodyError::Silent.to_string()))
 }

@@ -118,7 +118,10 @@ impl RecvLoop {
             }
             Ok(Begun::Exists(job)) => {
                 self.discard = bytes.min(DISCARD);
-                self.inline.lock().remove(&job);
+                if !self.app.jobs.is_live(&job) {
+                    // Its end is in the log already; the address is how to get it.
+                    self.inline.lock().remove(&job);
+                }
                 let status = UploadStatus::Received;
                 let counts = (bytes, Some(bytes));
                 let event = UploadEvent {

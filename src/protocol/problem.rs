@@ -105,6 +105,9 @@ impl Code {
     }
 }
 
+/// Characters of a message.
+const MESSAGE: usize = 400;
+
 /// What went wrong, with what value against which limit, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
@@ -133,15 +136,13 @@ impl Problem {
     /// One that concerns nothing in particular.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let retry_after_s = matches!(code.status(), 429 | 503).then_some(2);
-        Self {
-            code,
-            message: message.into(),
-            retryable: code.retryable(),
-            upload: None,
-            job: None,
-            run: None,
-            retry_after_s,
+        // A message may quote what a client sent; what goes to a log is bounded.
+        let mut message: String = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MESSAGE) {
+            message.truncate(end);
+            message.push('…');
         }
+        Self { code, message, retryable: code.retryable(), upload: None, job: None, run: None, retry_after_s }
     }
 
     /// The same, about an upload.

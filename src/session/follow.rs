@@ -35,6 +35,8 @@ pub struct Follower {
     pending: VecDeque<Arc<Entry>>,
     /// Set once everything there was has been read: from then on, being behind is the channel's fault.
     caught_up: bool,
+    /// False for a reader within the server, which is never slow, only busy.
+    bounded: bool,
 }
 
 impl Follower {
@@ -46,7 +48,13 @@ impl Follower {
             // No log has a place this high, so the first read is a reset.
             Start::Unknown => EventKey { run: u64::MAX, entry: u64::MAX },
         };
-        Ok(Self { logs, session, follow, cursor, pending: VecDeque::new(), caught_up: false })
+        Ok(Self { logs, session, follow, cursor, pending: VecDeque::new(), caught_up: false, bounded: true })
+    }
+
+    /// The same without a bound on how far it may be behind.
+    #[must_use]
+    pub fn unbounded(self) -> Self {
+        Self { bounded: false, ..self }
     }
 
     /// The next event; waits for it.
@@ -66,7 +74,8 @@ impl Follower {
                     self.follow.changed().await?;
                 }
                 Read::Events(entries) => {
-                    if self.caught_up
+                    if self.bounded
+                        && self.caught_up
                         && entries.iter().map(|entry| entry.weight()).sum::<usize>() > CHANNEL_BYTES
                     {
                         return Ok(Followed::TooSlow);

@@ -16,7 +16,7 @@ use crate::protocol::{Event, SessionId};
 const RUN_BOUNDS: Bounds = Bounds { entries: 2048, bytes: 2 << 20, age_ms: 24 * 3_600_000, subjects: 16 };
 /// One job makes about 15 events; a session of many photos still replays its last thirty.
 const SESSION_BOUNDS: Bounds =
-    Bounds { entries: 512, bytes: 256 << 10, age_ms: 24 * 3_600_000, subjects: 256 };
+    Bounds { entries: 512, bytes: 256 << 10, age_ms: 24 * 3_600_000, subjects: 1024 };
 
 struct RunLog {
     ring: Ring,

@@ -147,7 +147,8 @@ pub enum SessionError {
 /// Opens, finds and forgets sessions.
 #[async_trait]
 pub trait Sessions: Send + Sync + 'static {
-    /// A new session, or the one that the nonce opened before.
+    /// A new session, or the one that the nonce opened before. Its log is created by the caller, once the
+    /// run that it is to see has begun.
     async fn open(&self, opening: Opening) -> Result<Opened, OpenError>;
 
     /// The session of a token. It counts as a use.
@@ -185,7 +186,7 @@ impl MemorySessions {
 
     /// Forgets idle sessions, for ever. A session is forgotten at most a fifteenth of its time to live late.
     pub async fn evict(self: Arc<Self>) {
-        let mut every = tokio::time::interval(self.ttl / 15);
+        let mut every = tokio::time::interval((self.ttl / 15).max(Duration::from_millis(10)));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
@@ -256,9 +257,6 @@ impl Sessions for MemorySessions {
                 (session, false)
             }
         };
-        // Also for a known one: a second request with the same nonce may come before the first one's
-        // log is there, and creating a log twice changes nothing.
-        self.logs.create(&session.id).await;
         Ok(self.opened(&session, resumed))
     }
 

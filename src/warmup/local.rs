@@ -203,12 +203,12 @@ impl LocalPool {
 impl Pool for Arc<LocalPool> {
     async fn ensure_warm(&self, cause: Cause) -> Result<RunId, PoolError> {
         let failed_at = self.gate.lock().await;
+        if self.draining.is_cancelled() {
+            return Err(PoolError::Draining);
+        }
         let state = self.state.borrow().clone();
         if let (Phase::Warming | Phase::Ready, Some(run)) = (state.phase, state.run.clone()) {
             return Ok(run);
-        }
-        if self.draining.is_cancelled() {
-            return Err(PoolError::Draining);
         }
         if let (Some(at), false) = (*failed_at, cause.explicit) {
             let left = (at + self.settings.cooldown).saturating_duration_since(Instant::now());
@@ -239,6 +239,8 @@ impl Pool for Arc<LocalPool> {
             state.model_bytes = 0;
             state.error = None;
         });
+        // A session that opens from here on must not be told that the model is ready.
+        self.logs.begin_run().await;
         // What the allocator holds back for itself goes too.
         tokio::task::spawn_blocking(crate::memory::give_back);
         tracing::info!(reason, "model unloaded");

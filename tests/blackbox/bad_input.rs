@@ -242,3 +242,19 @@ async fn a_connection_that_says_nothing_is_let_go() {
     let ended = tokio::time::timeout(Duration::from_secs(40), stream.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "the server ends it");
 }
+
+#[tokio::test]
+async fn a_form_without_an_end_is_refused_at_the_limit() {
+    let app = TestApp::ready_with(std::sync::Arc::default(), |config| config.max_upload_bytes = 10_000).await;
+    let pieces = futures_util::stream::iter((0..200).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 1000])));
+    let request =
+        app.http.post(app.url("/v1/cutouts")).header("content-type", "multipart/form-data; boundary=b");
+    let answer = request.body(reqwest::Body::wrap_stream(pieces)).send().await.unwrap();
+    assert_eq!(code(&crate::support::body(answer).await), (413, "upload_too_large"));
+}
+
+#[tokio::test]
+async fn asking_for_the_headers_of_a_channel_opens_no_session() {
+    let app = TestApp::ready().await;
+    assert_eq!(app.http.head(app.url("/v1/events")).send().await.unwrap().status(), 405);
+}

@@ -221,3 +221,46 @@ async fn uploads_beyond_memory_wait_on_disk_and_are_cut_out_all_the_same() {
     };
     tokio::time::timeout(PATIENCE, gone).await.expect("what was cut out is deleted");
 }
+
+#[tokio::test]
+async fn a_retry_keeps_the_job_that_the_first_request_left() {
+    let gate = Gate::default();
+    let app = TestApp::ready_with(Script::inferences([Act::Wait(gate.clone())]), |_| ()).await;
+    let session = app.open().await;
+    let mut channel = app.resume(&session, None).await;
+    let ask = || {
+        let url = app.url(&format!("/v1/sessions/{}/uploads?upload=u1&wait=true", session.id));
+        tokio::spawn(app.http.post(url).bearer_auth(&session.token).body(photo(1)).send())
+    };
+    let first = ask();
+    channel.until(|event| event["step"] == "infer").await;
+    let retry = ask();
+    // Nothing tells when the retry has begun to wait; long before this it has.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    first.abort();
+    assert!(first.await.is_err());
+    // Nor when the server has noticed that the first has gone.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    gate.open();
+    let answer = tokio::time::timeout(PATIENCE, retry).await.expect("an answer").unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn a_long_mistake_does_not_hang_those_who_wait() {
+    let gate = Gate::default();
+    let app = TestApp::ready_with(Script::inferences([Act::Wait(gate.clone())]), |_| ()).await;
+    let session = app.open().await;
+    let mut channel = app.resume(&session, None).await;
+    let waiting = app.upload(&session, "upload=u1&wait=true", photo(1));
+    let mistake = async {
+        channel.until(|event| event["step"] == "infer").await;
+        let mut socket = app.socket("", &format!("warmcut.v1, bearer.{}", session.token)).await;
+        socket.say(serde_json::json!({"type": "A".repeat(180_000)})).await;
+        let problem = channel.until(is("problem", "")).await.pop().unwrap();
+        assert!(problem["message"].as_str().unwrap().len() < 1000);
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(waiting, mistake);
+    assert_eq!(answer.0, 200);
+}

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use self::partial::{Partial, blob_problem};
-use super::jobs::{Jobs, NewJob};
+use super::jobs::{Jobs, NewJob, Place};
 use super::results::name;
 use super::worker::last_events;
 use super::{Blobs, Links, Results};
@@ -36,6 +36,10 @@ const SILENCE: Duration = Duration::from_secs(30);
 const ABANDONED: Duration = Duration::from_secs(120);
 /// However slowly they come, all bytes of a photo come within this time: 25 MB at 350 kbit/s.
 const WHOLE: Duration = Duration::from_secs(600);
+/// The same, when nothing had come yet.
+const ANNOUNCED: Duration = Duration::from_secs(5);
+/// Photos on their way in all sessions.
+const ON_THEIR_WAY: usize = 1024;
 /// Photos on their way in one session.
 const UPLOADS_PER_SESSION: usize = 8;
 
@@ -75,6 +79,13 @@ struct Turn {
     writer: u64,
     attached: bool,
     last_byte: Instant,
+    has_bytes: bool,
+}
+
+impl Turn {
+    fn byte_came(&mut self) {
+        (self.last_byte, self.has_bytes) = (Instant::now(), true);
+    }
 }
 
 /// Uploads on their way in.
@@ -181,7 +192,15 @@ impl Intake {
             );
             return Err(Problem::new(Code::UploadInProgress, message));
         }
-        let place = self.jobs.reserve().map_err(|full| Problem::new(Code::QueueFull, full.to_string()))?;
+        if self.count() >= ON_THEIR_WAY {
+            let message = format!(
+                "{ON_THEIR_WAY} photos are on their way, the most that this server takes; try again in a few seconds"
+            );
+            return Err(Problem::new(Code::RateLimited, message));
+        }
+        // Refused early when there is no place now. The place itself is taken by the photo that is here, so
+        // that nobody holds one by announcing photos.
+        drop(self.place()?);
         let now = Instant::now();
         let partial = Partial {
             bytes: self.blobs.begin(),
@@ -192,13 +211,12 @@ impl Intake {
             options: new.options,
             accepted: now,
             told: now,
-            place,
         };
         let receiving = Arc::new(Receiving {
             session: Arc::clone(session),
             begun: now,
             partial: tokio::sync::Mutex::new(Some(partial)),
-            turn: Mutex::new(Turn { writer: 0, attached: true, last_byte: now }),
+            turn: Mutex::new(Turn { writer: 0, attached: true, last_byte: now, has_bytes: false }),
         });
         self.receiving.lock().insert(key.clone(), Arc::clone(&receiving));
         self.tell(&key, UploadStatus::Accepted, None, (0, new.bytes)).await;
@@ -235,6 +253,10 @@ impl Intake {
         };
         self.tell(&key, UploadStatus::Accepted, None, (received, total)).await;
         Ok(Some(Writer { intake: Arc::clone(self), key, receiving, turn, received, total }))
+    }
+
+    fn place(&self) -> Result<Place, Problem> {
+        self.jobs.reserve().map_err(|full| Problem::new(Code::QueueFull, full.to_string()))
     }
 
     fn judge_model(&self, options: &Options) -> Result<(), Problem> {
@@ -281,7 +303,11 @@ impl Intake {
         let receiving = self.receiving.lock();
         let stalled = receiving.iter().filter_map(|(key, receiving)| {
             let turn = receiving.turn.lock();
-            let patience = if turn.attached { SILENCE } else { ABANDONED };
+            let patience = match (turn.attached, turn.has_bytes) {
+                (true, _) => SILENCE,
+                (false, true) => ABANDONED,
+                (false, false) => ANNOUNCED,
+            };
             let silent = now.saturating_duration_since(turn.last_byte);
             let message = if silent >= patience {
                 format!("the upload stopped: no byte came for {} s; send it again", silent.as_secs())
@@ -333,8 +359,9 @@ impl Intake {
 
     /// A photo is here whole: a job, or at once the cutout that was made of it before.
     async fn received(&self, key: Key, session: &Session, partial: Partial) -> Result<JobId, Problem> {
-        let Partial { bytes, digest, options, accepted, place, total, .. } = partial;
+        let Partial { bytes, digest, options, accepted, total, .. } = partial;
         let len = bytes.len();
+        let place = self.place()?;
         let photo = bytes.finish().await.map_err(|error| blob_problem(&error))?;
         let id = JobId::of(&key.0, &key.1);
         let model = options.model.as_ref().unwrap_or(&self.models[0]);

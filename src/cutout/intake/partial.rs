@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use crate::cutout::BlobError;
 use crate::cutout::blobs::Piecewise;
 use crate::cutout::image::{self, ImageError, Limits};
-use crate::cutout::jobs::Place;
 use crate::cutout::pipeline::image_problem;
 use crate::protocol::options::Options;
 use crate::protocol::{Code, Problem};
@@ -51,7 +50,6 @@ pub(super) struct Partial {
     pub(super) options: Options,
     pub(super) accepted: Instant,
     pub(super) told: Instant,
-    pub(super) place: Place,
 }
 
 impl Partial {

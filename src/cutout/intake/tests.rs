@@ -81,15 +81,23 @@ impl Fixture {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_falls_silent_is_rejected_and_gives_its_place_back() {
+async fn an_upload_that_falls_silent_is_rejected() {
     let fixture = fixture().await;
     let mut writer = fixture.begin().await.expect("accepted");
     writer.write(b"\x89PNG").await.expect("taken");
-    assert!(fixture.intake.jobs.reserve().is_err(), "the only place is taken");
+    assert!(fixture.intake.jobs.reserve().is_ok(), "a photo that isn't here takes no place");
     tokio::time::sleep(SILENCE + Duration::from_secs(2)).await;
     assert_eq!(fixture.rejected().await, Some(Code::UploadIncomplete));
     assert!(writer.write(b"more").await.is_err(), "too late");
-    assert!(fixture.intake.jobs.reserve().is_ok());
+    assert_eq!(fixture.intake.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announced_photo_whose_connection_goes_is_soon_forgotten() {
+    let fixture = fixture().await;
+    drop(fixture.begin().await.expect("accepted"));
+    tokio::time::sleep(ANNOUNCED + Duration::from_secs(2)).await;
+    assert_eq!(fixture.intake.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,7 +65,7 @@ impl Writer {
         match added {
             Ok(()) => {
                 self.received = received;
-                self.receiving.turn.lock().last_byte = Instant::now();
+                self.receiving.turn.lock().byte_came();
                 if tell {
                     self.intake.tell(&self.key, UploadStatus::Progress, None, (received, total)).await;
                 }
