@@ -196,13 +196,19 @@ impl RecvLoop {
     async fn broken(&mut self, error: &axum::Error) {
         use tokio_tungstenite::tungstenite::Error;
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
-        if let Some(Error::Capacity(_)) = cause {
-            let message = format!(
-                "a frame is above {MAX_FRAME} bytes, the most that one may have; send the photo in smaller ones"
-            );
-            let problem = Problem::new(Code::UploadTooLarge, message);
-            self.problem(problem.clone()).await;
-            self.close(problem).await;
+        match cause {
+            Some(Error::Capacity(_)) => {
+                let message = format!(
+                    "a frame is above {MAX_FRAME} bytes, the most that one may have; send the photo in smaller ones"
+                );
+                let problem = Problem::new(Code::UploadTooLarge, message);
+                self.problem(problem.clone()).await;
+                self.close(problem).await;
+            }
+            // RFC 6455, 7.4.1: these end the socket and say nothing of the session.
+            Some(Error::Protocol(_)) => self.close_with(1002),
+            Some(Error::Utf8(_)) => self.close_with(1007),
+            _ => {}
         }
     }
 
@@ -217,8 +223,11 @@ impl RecvLoop {
     }
 
     async fn close(&self, problem: Problem) {
-        let close = Close { code: problem.code.close_code(), problem: None };
+        self.close_with(problem.code.close_code());
+    }
+
+    fn close_with(&self, code: u16) {
         // Another reason came first.
-        let _ = self.close.try_send(close);
+        let _ = self.close.try_send(Close { code, problem: None });
     }
 }
