@@ -24,7 +24,12 @@ pub fn at_ms(instant: Instant) -> u64 {
         Some(later) => *unix + later,
         None => unix.saturating_sub(anchor.duration_since(instant)),
     };
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    millis(time)
+}
+
+/// A duration in whole milliseconds, as everything on the wire has it.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::protocol::Eta;
 use crate::warmup::Percentiles;
 
@@ -27,7 +28,7 @@ impl Pace {
     /// Adds a job that ran.
     pub fn record(&self, took: Duration) {
         let mut recent = self.recent.lock();
-        recent.push_back(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        recent.push_back(clock::millis(took));
         while recent.len() > KEPT {
             recent.pop_front();
         }
@@ -43,7 +44,7 @@ impl Pace {
 
     /// Until the end of a job that runs.
     pub fn running(&self, since: Duration) -> Option<Eta> {
-        self.usual()?.remaining(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        self.usual()?.remaining(clock::millis(since))
     }
 
     fn usual(&self) -> Option<Percentiles> {

@@ -111,7 +111,7 @@ impl Results {
     /// Keeps a new one.
     pub async fn put(&self, new: NewCutout) -> Result<Arc<Cutout>, BlobError> {
         let NewCutout { id, bytes, mime, size: (width, height), model, notes, shop } = new;
-        let keep_ms = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
+        let keep_ms = clock::millis(self.keep);
         let expires_ms = clock::now_ms().saturating_add(keep_ms);
         let blob = match self.blobs.put(bytes.clone()).await {
             Err(BlobError::Full { .. }) => {

@@ -13,6 +13,7 @@ use super::jobs::{Claimed, Jobs, NewJob};
 use super::pipeline::{Done, Pipeline, PipelineError};
 use super::results::{Cutout, NewCutout};
 use super::{Inference, Links, Pace, Results, tell};
+use crate::clock;
 use crate::protocol::{Code, Event, JobStatus, Problem, Timings};
 use crate::warmup::{Cause, LocalPool, Phase, Pool, warmup_failed};
 
@@ -136,15 +137,14 @@ impl Shared {
             Ok(cutout) => cutout,
             Err(error) => return self.failed(job, &error.into()),
         };
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let timings = Timings {
-            upload: ms(job.received - job.accepted),
-            queue: ms(claimed - job.received + spent.waited),
-            decode: ms(spent.decode),
-            infer: ms(spent.infer),
-            compose: ms(spent.compose),
-            encode: ms(spent.encode),
-            total: ms(job.accepted.elapsed()),
+            upload: clock::millis(job.received - job.accepted),
+            queue: clock::millis(claimed - job.received + spent.waited),
+            decode: clock::millis(spent.decode),
+            infer: clock::millis(spent.infer),
+            compose: clock::millis(spent.compose),
+            encode: clock::millis(spent.encode),
+            total: clock::millis(job.accepted.elapsed()),
         };
         for (step, took) in [
             ("decode", spent.decode),

@@ -24,7 +24,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// and at most so much.
 const LINGER_BYTES: usize = 8 << 20;
 /// A client that sends nothing for so long has stalled.
-pub(super) const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// A body that can be read by a parser and, when that gave up, still be thrown away.
 #[derive(Clone)]
@@ -72,13 +72,16 @@ impl SharedBody {
 
     /// The next piece; an error when the client went away or sends nothing more.
     pub(super) async fn piece(&mut self) -> Option<Result<Bytes, BodyError>> {
-        match tokio::time::timeout(SILENCE, self.next()).await {
-            Ok(Some(Ok(piece))) => Some(Ok(piece)),
-            Ok(Some(Err(_))) => Some(Err(BodyError::Gone)),
-            Ok(None) => None,
-            Err(_) => Some(Err(BodyError::Silent)),
+        match in_time(self.next()).await {
+            Ok(piece) => piece.map(|piece| piece.map_err(|_| BodyError::Gone)),
+            Err(silent) => Some(Err(silent)),
         }
     }
+}
+
+/// What comes next of a body or a form; an error when nothing does for too long.
+pub(super) async fn in_time<T>(next: impl Future<Output = T>) -> Result<T, BodyError> {
+    tokio::time::timeout(SILENCE, next).await.map_err(|_| BodyError::Silent)
 }
 
 /// Why a body ended early.

@@ -112,7 +112,7 @@ impl Channel {
 
     /// The server is going away.
     pub(super) fn drain(&self) -> Framed {
-        let reconnect_in_ms = u64::try_from(RECONNECT.as_millis()).unwrap_or(u64::MAX);
+        let reconnect_in_ms = clock::millis(RECONNECT);
         self.of_channel(Event::Drain { reconnect_in_ms })
     }
 
@@ -127,7 +127,7 @@ pub(super) fn session_event(app: &AppState, opened: &Opened) -> SessionEvent {
     SessionEvent {
         session: opened.session.id.clone(),
         token: opened.token.clone(),
-        expires_in_ms: u64::try_from(app.sessions.ttl().as_millis()).unwrap_or(u64::MAX),
+        expires_in_ms: clock::millis(app.sessions.ttl()),
         resumed: opened.resumed,
         limits: app.limits.clone(),
         models: app.intake.models().to_vec(),

@@ -14,7 +14,7 @@ use super::body::{Announced, SharedBody, refuse};
 use super::error::Refusal;
 use super::uploads::{Asked, FORM_SLACK, receive};
 use super::{results, wait};
-use crate::protocol::{Code, SessionId, UploadId};
+use crate::protocol::{SessionId, UploadId};
 use crate::session::{Logs, Session};
 use crate::warmup::Cause;
 
@@ -44,9 +44,6 @@ pub(super) async fn cutouts(
     let body = SharedBody::new(body, app.intake.limits().max_bytes + FORM_SLACK);
     let take = async {
         let shop = app.admission.work(&parts.headers)?;
-        if app.draining.is_cancelled() {
-            return Err(Refusal::new(Code::Draining, "the server is going away; try again in a moment"));
-        }
         let asked = Asked::from_query(query.as_deref().unwrap_or_default())?;
         app.pool.ensure_warm(Cause::explicit("cutouts")).await?;
         let session = Arc::new(Session::detached(shop));

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
-use super::body::{Announced, BodyError, SharedBody, refuse};
+use super::body::{Announced, BodyError, SharedBody, in_time, refuse};
 use super::error::{Answer, Refusal};
 use super::sessions::authorised;
 use super::{results, wait};
@@ -159,10 +159,11 @@ async fn form(
         Multipart::from_request(request, &()).await.map_err(|error| unreadable(error.body_text()))?;
     let mut photo = None;
     for _ in 0..FIELDS {
-        let field = match in_time(form.next_field()).await? {
-            Ok(Some(field)) => field,
-            Ok(None) => return finish(photo, options_of(pairs)?).await,
-            Err(error) => return Err(unfinished(photo, error.body_text()).await),
+        let field = match in_time(form.next_field()).await {
+            Ok(Ok(Some(field))) => field,
+            Ok(Ok(None)) => return finish(photo, options_of(pairs)?).await,
+            Ok(Err(error)) => return Err(unfinished(photo, &BodyError::Gone, error.body_text()).await),
+            Err(silent) => return Err(unfinished(photo, &silent, silent.to_string()).await),
         };
         let name = field.name().unwrap_or_default().to_owned();
         if matches!(name.as_str(), "image_file" | "file") {
@@ -190,11 +191,11 @@ enum Photo {
 
 async fn photo_of(mut writer: Writer, mut field: Field<'_>) -> Answer<Writer> {
     loop {
-        match tokio::time::timeout(super::body::SILENCE, field.chunk()).await {
+        match in_time(field.chunk()).await {
             Ok(Ok(Some(piece))) => writer.write(&piece).await?,
             Ok(Ok(None)) => return Ok(writer),
             Ok(Err(_)) => return Err(incomplete(writer, &BodyError::Gone).await),
-            Err(_) => return Err(incomplete(writer, &BodyError::Silent).await),
+            Err(silent) => return Err(incomplete(writer, &silent).await),
         }
     }
 }
@@ -202,8 +203,11 @@ async fn photo_of(mut writer: Writer, mut field: Field<'_>) -> Answer<Writer> {
 async fn value_of(mut field: Field<'_>) -> Answer<String> {
     let name: String = field.name().unwrap_or_default().chars().take(40).collect();
     let mut value = Vec::new();
-    while let Some(piece) =
-        in_time(field.chunk()).await?.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?
+    let stalled = |silent: BodyError| Refusal::new(Code::UploadIncomplete, silent.to_string());
+    while let Some(piece) = in_time(field.chunk())
+        .await
+        .map_err(stalled)?
+        .map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?
     {
         value.extend_from_slice(&piece);
         if value.len() > FIELD_BYTES {
@@ -229,20 +233,14 @@ async fn finish(photo: Option<Photo>, options: Options) -> Answer<Taken> {
     }
 }
 
-async fn unfinished(photo: Option<Photo>, reason: String) -> Refusal {
+/// A form that ended before its end; a photo that came before is given up with it.
+async fn unfinished(photo: Option<Photo>, error: &BodyError, reason: String) -> Refusal {
     match photo {
-        Some(Photo::Here(writer)) => incomplete(writer, &BodyError::Gone).await,
+        Some(Photo::Here(writer)) => incomplete(writer, error).await,
         _ => Refusal::new(Code::BadRequest, format!("the form can't be read: {reason}")),
     }
 }
 
 fn options_of(pairs: &[(String, String)]) -> Answer<Options> {
     Ok(Options::from_pairs(pairs.iter().map(|(name, value)| (name, value)))?)
-}
-
-/// A form that says nothing for too long has stalled.
-async fn in_time<T>(next: impl Future<Output = T>) -> Answer<T> {
-    tokio::time::timeout(super::body::SILENCE, next)
-        .await
-        .map_err(|_| Refusal::new(Code::UploadIncomplete, BodyError::Silent.to_string()))
 }

@@ -64,8 +64,7 @@ impl RecvLoop {
             self.problem(problem).await;
             self.mistakes += 1;
             if self.mistakes > MISTAKES {
-                let message = format!("more than {MISTAKES} mistakes on one socket; mend the client");
-                return self.close(Problem::new(Code::BadRequest, message)).await;
+                return self.close(Code::BadRequest.close_code());
             }
         }
     }
@@ -201,13 +200,12 @@ impl RecvLoop {
                 let message = format!(
                     "a frame is above {MAX_FRAME} bytes, the most that one may have; send the photo in smaller ones"
                 );
-                let problem = Problem::new(Code::UploadTooLarge, message);
-                self.problem(problem.clone()).await;
-                self.close(problem).await;
+                self.problem(Problem::new(Code::UploadTooLarge, message)).await;
+                self.close(Code::UploadTooLarge.close_code());
             }
             // RFC 6455, 7.4.1: these end the socket and say nothing of the session.
-            Some(Error::Protocol(_)) => self.close_with(1002),
-            Some(Error::Utf8(_)) => self.close_with(1007),
+            Some(Error::Protocol(_)) => self.close(1002),
+            Some(Error::Utf8(_)) => self.close(1007),
             _ => {}
         }
     }
@@ -222,11 +220,7 @@ impl RecvLoop {
         let _ = self.app.logs.append(&self.session.id, clock::now_ms(), event).await;
     }
 
-    async fn close(&self, problem: Problem) {
-        self.close_with(problem.code.close_code());
-    }
-
-    fn close_with(&self, code: u16) {
+    fn close(&self, code: u16) {
         // Another reason came first.
         let _ = self.close.try_send(Close { code, problem: None });
     }

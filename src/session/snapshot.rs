@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Entry, EventKey, Session};
+use crate::clock;
 use crate::protocol::{Delivery, Eta, Event, Framed, JobId, JobStatus, RunId, SessionId, Stage, UploadId};
 use crate::warmup::{Phase, PoolState};
 
@@ -75,7 +76,7 @@ pub fn of(
     let busy = warming || jobs.iter().any(|job| !job.status.is_end());
     Snapshot {
         session: session.id.clone(),
-        expires_in_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+        expires_in_ms: clock::millis(ttl),
         last_event_id: (last != EventKey::START).then(|| last.to_id(&session.id)),
         poll_after_ms: if busy { POLL_BUSY_MS } else { POLL_IDLE_MS },
         run,

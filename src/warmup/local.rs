@@ -216,7 +216,7 @@ impl Pool for Arc<LocalPool> {
                 return Err(PoolError::Cooling {
                     run: state.run,
                     reason: state.error.unwrap_or_default(),
-                    retry_after_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+                    retry_after_ms: clock::millis(left),
                 });
             }
         }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::report::{PROGRESS_EVERY, Reporter};
 use super::validation::Known;
+use crate::clock;
 use crate::model::{Loaded, Loader, ModelError, Progress, Segmenter, Stop};
 use crate::protocol::{Stage, StageStatus};
 
@@ -85,7 +86,7 @@ impl Run {
         let loaded =
             self.stage(reporter, Stage::ModelLoad, move |report, stop| loader.load(report, stop)).await?;
         let done = Instant::now();
-        let load_ms = u64::try_from((done - started).as_millis()).unwrap_or(u64::MAX);
+        let load_ms = clock::millis(done - started);
         let (bytes, size) = (loaded.bytes(), loaded.size() as usize);
         reporter.done(done, Some(format!("{bytes} bytes of weights"))).await;
 

@@ -34,10 +34,10 @@ pub use writer::Writer;
 const SILENCE: Duration = Duration::from_secs(30);
 /// What came over a connection that is gone is kept so long for another one.
 const ABANDONED: Duration = Duration::from_secs(120);
-/// However slowly they come, all bytes of a photo come within this time: 25 MB at 350 kbit/s.
-const WHOLE: Duration = Duration::from_secs(600);
 /// The same, when nothing had come yet.
 const ANNOUNCED: Duration = Duration::from_secs(5);
+/// However slowly they come, all bytes of a photo come within this time: 25 MB at 350 kbit/s.
+const WHOLE: Duration = Duration::from_secs(600);
 /// Photos on their way in all sessions.
 const ON_THEIR_WAY: usize = 1024;
 /// Photos on their way in one session.
@@ -383,9 +383,9 @@ impl Intake {
         match self.results.get(&job.cutout) {
             Some(known) => {
                 metrics::counter!("warmcut_cache_hits_total").increment(1);
-                let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-                let upload = ms(job.received - job.accepted);
-                let timings = Timings { upload, total: ms(accepted.elapsed()), ..Timings::default() };
+                let upload = clock::millis(job.received - job.accepted);
+                let timings =
+                    Timings { upload, total: clock::millis(accepted.elapsed()), ..Timings::default() };
                 for event in last_events(&self.links, &job, &known, true, timings) {
                     self.append(&key.0, event).await;
                 }
