@@ -21,6 +21,8 @@ use crate::protocol::UploadId;
 
 /// Written to disk in pieces of this size.
 const DISK_BUFFER: usize = 256 << 10;
+/// What stays at hand of bytes that go to disk; little, for it is in no budget.
+const HEAD_ON_DISK: usize = 32 << 10;
 
 /// Why bytes can't be kept or found.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +117,7 @@ pub struct Piecewise {
 
 enum Place {
     Memory(Vec<u8>, Reservation),
-    Disk(Box<BufWriter>, Blob),
+    Disk { writer: Box<BufWriter>, blob: Blob, head: Vec<u8> },
 }
 
 impl Piecewise {
@@ -127,6 +129,16 @@ impl Piecewise {
     /// True before the first byte.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The first of them, as far as they are at hand: all while they are in memory, a few kilobytes of
+    /// those on disk, and none after a failure.
+    pub fn head(&self) -> &[u8] {
+        match &self.place {
+            Some(Place::Memory(buffer, _)) => buffer,
+            Some(Place::Disk { head, .. }) => head,
+            None => &[],
+        }
     }
 
     /// Adds some. What doesn't fit in memory goes to disk, with what was in memory.
@@ -141,14 +153,18 @@ impl Piecewise {
                     Place::Memory(buffer, reservation)
                 } else {
                     let (mut writer, mut blob) = self.blobs.on_disk()?;
-                    to_disk(&mut writer, &mut blob, &buffer).await?;
-                    to_disk(&mut writer, &mut blob, chunk).await?;
-                    Place::Disk(writer, blob)
+                    let mut head = Vec::new();
+                    for piece in [&buffer, chunk] {
+                        keep_head(&mut head, piece);
+                        to_disk(&mut writer, &mut blob, piece).await?;
+                    }
+                    Place::Disk { writer, blob, head }
                 }
             }
-            Place::Disk(mut writer, mut blob) => {
+            Place::Disk { mut writer, mut blob, mut head } => {
+                keep_head(&mut head, chunk);
                 to_disk(&mut writer, &mut blob, chunk).await?;
-                Place::Disk(writer, blob)
+                Place::Disk { writer, blob, head }
             }
         };
         self.place = Some(place);
@@ -164,12 +180,17 @@ impl Piecewise {
                 blob.store.put(&blob.path, buffer.into()).await?;
                 Ok(blob)
             }
-            Place::Disk(mut writer, blob) => {
+            Place::Disk { mut writer, blob, head: _ } => {
                 writer.shutdown().await?;
                 Ok(blob)
             }
         }
     }
+}
+
+fn keep_head(head: &mut Vec<u8>, bytes: &[u8]) {
+    let room = HEAD_ON_DISK - head.len();
+    head.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
 async fn to_disk(writer: &mut BufWriter, blob: &mut Blob, bytes: &[u8]) -> Result<(), BlobError> {

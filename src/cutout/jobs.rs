@@ -106,8 +106,8 @@ pub trait Jobs: Send + Sync + 'static {
     /// Ends every job with a problem, those that run too.
     async fn fail_all(&self, problem: Problem);
 
-    /// Whether a job is here and has not ended.
-    fn is_live(&self, job: &JobId) -> bool;
+    /// Whether a job of this session is here and has not ended.
+    fn is_live(&self, session: &SessionId, job: &JobId) -> bool;
 
     /// How much there is.
     fn depth(&self) -> Depth;

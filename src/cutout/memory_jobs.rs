@@ -14,7 +14,7 @@ use super::jobs::{Claimed, Depth, Jobs, Lease, NewJob, Place, QueueFull};
 use super::pace::Pace;
 use super::tell::{canceled, failed, moved};
 use crate::clock;
-use crate::protocol::{Event, JobId, JobStatus, Problem};
+use crate::protocol::{Event, JobId, JobStatus, Problem, SessionId};
 use crate::session::Logs;
 
 /// A waiting job hears of its place at most so often.
@@ -249,8 +249,8 @@ impl Jobs for MemoryJobs {
         }
     }
 
-    fn is_live(&self, job: &JobId) -> bool {
-        self.inner.lock().live.contains_key(job)
+    fn is_live(&self, session: &SessionId, job: &JobId) -> bool {
+        self.inner.lock().live.get(job).is_some_and(|slot| slot.job.session == *session)
     }
 
     fn depth(&self) -> Depth {

@@ -4,19 +4,22 @@
 //! what has come stays for a while, and the same upload goes on over another one.
 
 mod partial;
+mod receiving;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use tokio::time::Instant;
 
 use self::partial::{Partial, blob_problem};
+use self::receiving::{Claim, Key, Receiving, Turn};
 use super::jobs::{Jobs, NewJob, Place};
 use super::results::name;
 use super::worker::last_events;
@@ -62,30 +65,6 @@ pub enum Begun {
     Receiving(Writer),
     /// They came before; this is the job.
     Exists(JobId),
-}
-
-type Key = (SessionId, UploadId);
-
-struct Receiving {
-    session: Arc<Session>,
-    begun: Instant,
-    /// The bytes and what is known of them; taken by the one who writes.
-    partial: tokio::sync::Mutex<Option<Partial>>,
-    /// Who writes: a later connection takes over from an earlier one.
-    turn: Mutex<Turn>,
-}
-
-struct Turn {
-    writer: u64,
-    attached: bool,
-    last_byte: Instant,
-    has_bytes: bool,
-}
-
-impl Turn {
-    fn byte_came(&mut self) {
-        (self.last_byte, self.has_bytes) = (Instant::now(), true);
-    }
 }
 
 /// Uploads on their way in.
@@ -155,44 +134,85 @@ impl Intake {
 
     /// Accepts an upload, finds its earlier part, or finds its job. A refusal is told to the session.
     pub async fn begin(self: &Arc<Self>, session: &Arc<Session>, new: NewUpload) -> Result<Begun, Problem> {
-        let id = new.id.clone();
-        match self.try_begin(session, new).await {
-            Err(problem) => {
-                self.refuse(session, &id, problem.clone(), (0, None)).await;
-                Err(problem.about_upload(&id))
+        loop {
+            let (receiving, claimed) = self.claim(session, &new.id);
+            if let Some(claim) = claimed {
+                return self.accept(claim, new).await;
             }
-            begun => begun,
+            if let Err(problem) = self.judge(&new) {
+                // Another connection carries this upload, and it goes on.
+                let problem = problem.about_upload(&new.id);
+                self.append(&session.id, Event::Problem(problem.clone())).await;
+                return Err(problem);
+            }
+            if let Some(writer) = self.take_over(receiving, &new).await {
+                return Ok(Begun::Receiving(writer));
+            }
+            // What was there has ended, and whoever asks first is the next.
         }
     }
 
-    async fn try_begin(self: &Arc<Self>, session: &Arc<Session>, new: NewUpload) -> Result<Begun, Problem> {
-        if let Some(job) = self.job_of(&session.id, &new.id).await {
+    /// The upload of this id; with the claim to accept it, when there was none.
+    fn claim(self: &Arc<Self>, session: &Arc<Session>, id: &UploadId) -> (Arc<Receiving>, Option<Claim>) {
+        match self.receiving.lock().entry((session.id.clone(), id.clone())) {
+            Entry::Occupied(entry) => (Arc::clone(entry.get()), None),
+            Entry::Vacant(place) => {
+                let now = Instant::now();
+                let partial = Arc::new(tokio::sync::Mutex::new(None));
+                // Whoever asks for the same upload waits until it is accepted or refused.
+                let held = Arc::clone(&partial).try_lock_owned().expect("nobody else has it yet");
+                let receiving = Arc::new(Receiving {
+                    session: Arc::clone(session),
+                    upload: id.clone(),
+                    begun: now,
+                    partial,
+                    turn: Mutex::new(Turn { writer: 0, attached: true, last_byte: now, has_bytes: false }),
+                });
+                place.insert(Arc::clone(&receiving));
+                let claim =
+                    Claim { intake: Arc::clone(self), receiving: Arc::clone(&receiving), held, kept: false };
+                (receiving, Some(claim))
+            }
+        }
+    }
+
+    async fn accept(self: &Arc<Self>, mut claim: Claim, new: NewUpload) -> Result<Begun, Problem> {
+        let receiving = Arc::clone(&claim.receiving);
+        if let Some(job) = self.job_of(&receiving.session.id, &new.id).await {
             return Ok(Begun::Exists(job));
         }
-        let key = (session.id.clone(), new.id.clone());
-        let existing = self.receiving.lock().get(&key).cloned();
-        match existing {
-            Some(receiving) if new.resume => {
-                if let Some(writer) = self.take_over(key.clone(), receiving, &new).await? {
-                    return Ok(Begun::Receiving(writer));
-                }
-            }
-            // The photo comes again from its start; whoever still sends the earlier one has lost it.
-            Some(receiving) => receiving.turn.lock().writer += 1,
-            None => {}
+        if let Err(problem) = self.admit(&receiving.session, &new).await {
+            self.refuse(&receiving, problem.clone(), (0, None)).await;
+            return Err(problem.about_upload(&new.id));
         }
+        *claim.held = Some(Partial::new(self.blobs.begin(), new.bytes, new.options));
+        claim.kept = true;
+        self.tell(&receiving, UploadStatus::Accepted, None, (0, new.bytes)).await;
+        drop(claim);
+        Ok(Begun::Receiving(Writer::new(Arc::clone(self), receiving, 0, (0, new.bytes))))
+    }
+
+    fn judge(&self, new: &NewUpload) -> Result<(), Problem> {
         self.limits.judge_size(new.bytes)?;
-        self.judge_model(&new.options)?;
+        self.judge_model(&new.options)
+    }
+
+    /// Whether one more may come; it is counted already.
+    async fn admit(&self, session: &Arc<Session>, new: &NewUpload) -> Result<(), Problem> {
+        self.judge(new)?;
         let cause = Cause { trigger: "upload".into(), session: Some(session.id.clone()), explicit: false };
         self.pool.ensure_warm(cause).await.map_err(|error| error.problem())?;
-        let others = self.receiving.lock().keys().filter(|(whose, _)| *whose == session.id).count();
-        if others >= UPLOADS_PER_SESSION {
+        let (all, own) = {
+            let receiving = self.receiving.lock();
+            (receiving.len(), receiving.keys().filter(|(whose, _)| *whose == session.id).count())
+        };
+        if own > UPLOADS_PER_SESSION {
             let message = format!(
-                "{others} uploads of this session are on their way, the most it may have; let one finish or cancel it"
+                "{UPLOADS_PER_SESSION} uploads of this session are on their way, the most it may have; let one finish or cancel it"
             );
             return Err(Problem::new(Code::UploadInProgress, message));
         }
-        if self.count() >= ON_THEIR_WAY {
+        if all > ON_THEIR_WAY {
             let message = format!(
                 "{ON_THEIR_WAY} photos are on their way, the most that this server takes; try again in a few seconds"
             );
@@ -200,59 +220,33 @@ impl Intake {
         }
         // Refused early when there is no place now. The place itself is taken by the photo that is here, so
         // that nobody holds one by announcing photos.
-        drop(self.place()?);
-        let now = Instant::now();
-        let partial = Partial {
-            bytes: self.blobs.begin(),
-            total: new.bytes,
-            head: Vec::new(),
-            judged: false,
-            digest: Sha256::new(),
-            options: new.options,
-            accepted: now,
-            told: now,
-        };
-        let receiving = Arc::new(Receiving {
-            session: Arc::clone(session),
-            begun: now,
-            partial: tokio::sync::Mutex::new(Some(partial)),
-            turn: Mutex::new(Turn { writer: 0, attached: true, last_byte: now, has_bytes: false }),
-        });
-        self.receiving.lock().insert(key.clone(), Arc::clone(&receiving));
-        self.tell(&key, UploadStatus::Accepted, None, (0, new.bytes)).await;
-        Ok(Begun::Receiving(Writer {
-            intake: Arc::clone(self),
-            key,
-            receiving,
-            turn: 0,
-            received: 0,
-            total: new.bytes,
-        }))
+        self.place().map(drop)
     }
 
-    /// Goes on where an earlier connection left off; none when what it left is gone or was another photo.
-    async fn take_over(
-        self: &Arc<Self>,
-        key: Key,
-        receiving: Arc<Receiving>,
-        new: &NewUpload,
-    ) -> Result<Option<Writer>, Problem> {
-        let turn = {
-            let mut turn = receiving.turn.lock();
-            turn.writer += 1;
-            turn.attached = true;
-            turn.last_byte = Instant::now();
-            turn.writer
-        };
+    /// Goes on where an earlier connection left off; none when what it left has ended or was another photo.
+    async fn take_over(self: &Arc<Self>, receiving: Arc<Receiving>, new: &NewUpload) -> Option<Writer> {
         // Waits for a write of the earlier connection; its next one finds that its turn is over.
-        let same =
-            receiving.partial.lock().await.as_ref().map(|partial| (partial.bytes.len(), partial.total));
-        let Some((received, total)) = same.filter(|(_, total)| *total == new.bytes) else {
-            self.receiving.lock().remove(&key);
-            return Ok(None);
+        let mut held = receiving.partial.lock().await;
+        let counts = held.as_ref().map(Partial::counts);
+        let Some(counts) = counts.filter(|(_, total)| new.resume && *total == new.bytes) else {
+            // The photo comes again from its start; whoever still sends the earlier one has lost it.
+            held.take();
+            self.remove(&receiving);
+            return None;
         };
-        self.tell(&key, UploadStatus::Accepted, None, (received, total)).await;
-        Ok(Some(Writer { intake: Arc::clone(self), key, receiving, turn, received, total }))
+        let turn = receiving.turn.lock().next_writer();
+        self.tell(&receiving, UploadStatus::Accepted, None, counts).await;
+        drop(held);
+        Some(Writer::new(Arc::clone(self), receiving, turn, counts))
+    }
+
+    /// By identity: the next upload of the same id stays.
+    fn remove(&self, receiving: &Arc<Receiving>) {
+        if let Entry::Occupied(entry) = self.receiving.lock().entry(receiving.key())
+            && Arc::ptr_eq(entry.get(), receiving)
+        {
+            entry.remove();
+        }
     }
 
     fn place(&self) -> Result<Place, Problem> {
@@ -274,6 +268,11 @@ impl Intake {
 
     /// The job of an upload that was received before.
     async fn job_of(&self, session: &SessionId, upload: &UploadId) -> Option<JobId> {
+        // The queue knows what lives for certain; the log knows the latest that have ended.
+        let job = JobId::of(session, upload);
+        if self.jobs.is_live(session, &job) {
+            return Some(job);
+        }
         let (present, _) = self.logs.present(session).await.ok()?;
         present.iter().find_map(|entry| match &entry.event {
             Event::Upload(event) if event.upload == *upload => event.job.clone(),
@@ -283,9 +282,13 @@ impl Intake {
 
     /// Stops an upload that is on its way; false when there is none.
     pub async fn cancel(&self, session: &SessionId, upload: &UploadId) -> bool {
-        let key = (session.clone(), upload.clone());
-        let problem = Problem::new(Code::Canceled, "the upload was canceled");
-        self.reject(&key, problem).await
+        let receiving = self.receiving.lock().get(&(session.clone(), upload.clone())).cloned();
+        match receiving {
+            Some(receiving) => {
+                self.reject(&receiving, Problem::new(Code::Canceled, "the upload was canceled")).await
+            }
+            None => false,
+        }
     }
 
     /// Ends uploads that have stalled or were abandoned, for ever.
@@ -293,15 +296,15 @@ impl Intake {
         let mut every = tokio::time::interval(Duration::from_secs(1));
         loop {
             every.tick().await;
-            for (key, problem) in self.stalled(Instant::now()) {
-                self.reject(&key, problem).await;
+            for (receiving, problem) in self.stalled(Instant::now()) {
+                self.reject(&receiving, problem).await;
             }
         }
     }
 
-    fn stalled(&self, now: Instant) -> Vec<(Key, Problem)> {
+    fn stalled(&self, now: Instant) -> Vec<(Arc<Receiving>, Problem)> {
         let receiving = self.receiving.lock();
-        let stalled = receiving.iter().filter_map(|(key, receiving)| {
+        let stalled = receiving.values().filter_map(|receiving| {
             let turn = receiving.turn.lock();
             let patience = match (turn.attached, turn.has_bytes) {
                 (true, _) => SILENCE,
@@ -318,38 +321,40 @@ impl Intake {
             } else {
                 return None;
             };
-            Some((key.clone(), Problem::new(Code::UploadIncomplete, message)))
+            Some((Arc::clone(receiving), Problem::new(Code::UploadIncomplete, message)))
         });
         stalled.collect()
     }
 
-    /// Ends an upload with a problem; false when it isn't on its way.
-    async fn reject(&self, key: &Key, problem: Problem) -> bool {
-        let Some(receiving) = self.receiving.lock().remove(key) else { return false };
-        receiving.turn.lock().writer += 1;
-        let partial = receiving.partial.lock().await.take();
-        let counts = partial.as_ref().map_or((0, None), |partial| (partial.bytes.len(), partial.total));
-        self.refuse(&receiving.session, &key.1, problem, counts).await;
-        true
+    /// Ends an upload with a problem; false when it has ended.
+    async fn reject(&self, receiving: &Arc<Receiving>, problem: Problem) -> bool {
+        let mut held = receiving.partial.lock().await;
+        let ended = held.take();
+        if let Some(partial) = &ended {
+            self.refuse(receiving, problem, partial.counts()).await;
+        }
+        self.remove(receiving);
+        ended.is_some()
     }
 
-    async fn refuse(
+    async fn refuse(&self, receiving: &Receiving, problem: Problem, counts: (u64, Option<u64>)) {
+        metrics::counter!("warmcut_uploads_rejected_total", "code" => problem.code.as_str()).increment(1);
+        let problem = problem.about_upload(&receiving.upload);
+        self.append(&receiving.session.id, Event::Problem(problem)).await;
+        self.tell(receiving, UploadStatus::Rejected, None, counts).await;
+    }
+
+    async fn tell(
         &self,
-        session: &Session,
-        upload: &UploadId,
-        problem: Problem,
+        receiving: &Receiving,
+        status: UploadStatus,
+        job: Option<JobId>,
         counts: (u64, Option<u64>),
     ) {
-        metrics::counter!("warmcut_uploads_rejected_total", "code" => problem.code.as_str()).increment(1);
-        let key = (session.id.clone(), upload.clone());
-        self.append(&key.0, Event::Problem(problem.about_upload(upload))).await;
-        self.tell(&key, UploadStatus::Rejected, None, counts).await;
-    }
-
-    async fn tell(&self, key: &Key, status: UploadStatus, job: Option<JobId>, counts: (u64, Option<u64>)) {
         let (received_bytes, total_bytes) = counts;
-        let event = UploadEvent { upload: key.1.clone(), job, status, received_bytes, total_bytes };
-        self.append(&key.0, Event::Upload(event)).await;
+        let event =
+            UploadEvent { upload: receiving.upload.clone(), job, status, received_bytes, total_bytes };
+        self.append(&receiving.session.id, Event::Upload(event)).await;
     }
 
     async fn append(&self, session: &SessionId, event: Event) {
@@ -358,18 +363,19 @@ impl Intake {
     }
 
     /// A photo is here whole: a job, or at once the cutout that was made of it before.
-    async fn received(&self, key: Key, session: &Session, partial: Partial) -> Result<JobId, Problem> {
+    async fn received(&self, receiving: &Receiving, partial: Partial) -> Result<JobId, Problem> {
         let Partial { bytes, digest, options, accepted, total, .. } = partial;
         let len = bytes.len();
         let place = self.place()?;
         let photo = bytes.finish().await.map_err(|error| blob_problem(&error))?;
-        let id = JobId::of(&key.0, &key.1);
+        let session = &receiving.session;
+        let id = JobId::of(&session.id, &receiving.upload);
         let model = options.model.as_ref().unwrap_or(&self.models[0]);
         let cutout = name(&digest.finalize().into(), &options, model, session.shop.as_deref());
         let job = NewJob {
             id: id.clone(),
-            session: key.0.clone(),
-            upload: key.1.clone(),
+            session: session.id.clone(),
+            upload: receiving.upload.clone(),
             photo,
             options,
             cutout,
@@ -378,7 +384,7 @@ impl Intake {
             accepted,
             received: Instant::now(),
         };
-        self.tell(&key, UploadStatus::Received, Some(id.clone()), (len, total)).await;
+        self.tell(receiving, UploadStatus::Received, Some(id.clone()), (len, total)).await;
         metrics::counter!("warmcut_uploads_received_total").increment(1);
         match self.results.get(&job.cutout) {
             Some(known) => {
@@ -387,7 +393,7 @@ impl Intake {
                 let timings =
                     Timings { upload, total: clock::millis(accepted.elapsed()), ..Timings::default() };
                 for event in last_events(&self.links, &job, &known, true, timings) {
-                    self.append(&key.0, event).await;
+                    self.append(&session.id, event).await;
                 }
             }
             None => self.jobs.push(place, job).await,

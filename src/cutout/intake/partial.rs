@@ -10,11 +10,8 @@ use crate::cutout::pipeline::image_problem;
 use crate::protocol::options::Options;
 use crate::protocol::{Code, Problem};
 
-/// A header that isn't whole by then is judged with the whole file. JPEGs with many thumbnails and
-/// profiles have some hundred kilobytes of it.
-const HEAD: usize = 1 << 20;
 /// Fewer bytes may not even tell the format.
-const MAGIC: usize = 16;
+pub(super) const MAGIC: usize = 16;
 
 /// What uploads may be.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +41,10 @@ impl UploadLimits {
 pub(super) struct Partial {
     pub(super) bytes: Piecewise,
     pub(super) total: Option<u64>,
-    pub(super) head: Vec<u8>,
-    pub(super) judged: bool,
+    judged: bool,
+    /// The header is looked at again when so many bytes are here: twice as many each time, so that the sum
+    /// of all looks stays in proportion.
+    look_at: usize,
     pub(super) digest: Sha256,
     pub(super) options: Options,
     pub(super) accepted: Instant,
@@ -53,6 +52,25 @@ pub(super) struct Partial {
 }
 
 impl Partial {
+    pub(super) fn new(bytes: Piecewise, total: Option<u64>, options: Options) -> Self {
+        let now = Instant::now();
+        Self {
+            bytes,
+            total,
+            judged: false,
+            look_at: 1,
+            digest: Sha256::new(),
+            options,
+            accepted: now,
+            told: now,
+        }
+    }
+
+    /// Bytes that came, and that were announced.
+    pub(super) fn counts(&self) -> (u64, Option<u64>) {
+        (self.bytes.len(), self.total)
+    }
+
     /// Adds bytes and judges what can be judged by now.
     pub(super) async fn add(&mut self, limits: &UploadLimits, chunk: &[u8]) -> Result<(), Problem> {
         let sum = self.bytes.len() + chunk.len() as u64;
@@ -61,22 +79,24 @@ impl Partial {
             return Err(Problem::new(Code::BadRequest, message));
         }
         limits.judge_size(Some(sum).filter(|sum| *sum > 0))?;
-        if !self.judged && self.head.len() < HEAD {
-            let more = chunk.len().min(HEAD - self.head.len());
-            self.head.extend_from_slice(&chunk[..more]);
-            self.judged = match image::probe(&self.head, &limits.image) {
-                Ok(_) => true,
-                // Come back with more; a few bytes may not even tell the format.
-                Err(ImageError::HeaderIncomplete { .. } | ImageError::Empty) => false,
-                Err(_) if self.head.len() < MAGIC && self.total != Some(sum) => false,
-                Err(error) => return Err(image_problem(&error)),
-            };
-            if self.judged {
-                self.head = Vec::new();
-            }
-        }
         self.digest.update(chunk);
-        self.bytes.write(chunk).await.map_err(|error| blob_problem(&error))
+        self.bytes.write(chunk).await.map_err(|error| blob_problem(&error))?;
+        self.judge_head(limits)
+    }
+
+    fn judge_head(&mut self, limits: &UploadLimits) -> Result<(), Problem> {
+        let head = self.bytes.head();
+        if self.judged || head.len() < self.look_at {
+            return Ok(());
+        }
+        match image::probe(head, &limits.image) {
+            Ok(_) => self.judged = true,
+            // Come back with more; a few bytes may not even tell the format.
+            Err(ImageError::HeaderIncomplete { .. } | ImageError::Empty) => self.look_at = head.len() * 2,
+            Err(_) if head.len() < MAGIC && self.total != Some(self.bytes.len()) => self.look_at = MAGIC,
+            Err(error) => return Err(image_problem(&error)),
+        }
+        Ok(())
     }
 
     pub(super) fn judge_whole(&self, limits: &UploadLimits) -> Result<(), Problem> {
@@ -88,9 +108,10 @@ impl Partial {
             let message = format!("{received} of {total} bytes came; send the rest");
             return Err(Problem::new(Code::UploadIncomplete, message));
         }
-        // A header longer than `HEAD` is judged by the decoder; a shorter one that isn't whole is cut off.
-        if !self.judged && received <= HEAD as u64 {
-            image::probe(&self.head, &limits.image).map_err(|error| image_problem(&error))?;
+        // A long header of a photo on disk is judged by the decoder; any other that isn't whole is cut off.
+        let head = self.bytes.head();
+        if !self.judged && head.len() as u64 == received {
+            image::probe(head, &limits.image).map_err(|error| image_problem(&error))?;
         }
         Ok(())
     }

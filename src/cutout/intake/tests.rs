@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use super::partial::MAGIC;
 use super::*;
 use crate::cutout::image::Limits;
 use crate::cutout::{MemoryJobs, Pace};
@@ -11,12 +12,13 @@ use crate::session::token::Secret;
 use crate::session::{EventKey, MemoryLogs, Read};
 use crate::warmup::{PoolError, PoolState};
 
-/// Warm, whoever asks.
+/// Warm, whoever asks; after a moment, so that two who ask at once meet.
 struct Warm;
 
 #[async_trait]
 impl Pool for Warm {
     async fn ensure_warm(&self, _: Cause) -> Result<RunId, PoolError> {
+        tokio::task::yield_now().await;
         Ok(RunId::random())
     }
 
@@ -59,12 +61,28 @@ async fn fixture() -> Fixture {
 
 impl Fixture {
     async fn begin(&self) -> Result<Writer, Problem> {
-        let id = UploadId::try_from("u1".to_owned()).expect("an id");
-        let new = NewUpload { id, bytes: Some(100), options: Options::default(), resume: true };
-        match self.intake.begin(&self.session, new).await? {
+        match self.announce(100, true).await? {
             Begun::Receiving(writer) => Ok(writer),
             Begun::Exists(job) => panic!("{job} exists"),
         }
+    }
+
+    async fn announce(&self, bytes: usize, resume: bool) -> Result<Begun, Problem> {
+        let id = UploadId::try_from("u1".to_owned()).expect("an id");
+        let new = NewUpload { id, bytes: Some(bytes as u64), options: Options::default(), resume };
+        self.intake.begin(&self.session, new).await
+    }
+
+    /// What the log tells of the upload, problems as their code.
+    async fn told(&self) -> Vec<String> {
+        let read = self.logs.read(&self.session.id, EventKey::START).await.expect("there");
+        let Read::Events(entries) = read else { panic!("a whole log") };
+        let told = entries.iter().filter_map(|entry| match &entry.event {
+            Event::Problem(problem) => Some(problem.code.as_str().to_owned()),
+            Event::Upload(upload) => Some(format!("{:?}", upload.status).to_lowercase()),
+            _ => None,
+        });
+        told.collect()
     }
 
     /// The code of the last problem, if the upload was rejected last.
@@ -138,4 +156,110 @@ async fn a_later_connection_takes_over_from_an_earlier_one() {
     drop(first);
     second.write(b"\r\n").await.expect("goes on");
     assert_eq!(second.received(), 6);
+}
+
+fn png(side: u32) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(&vec![7; (side * side) as usize]).expect("pixels");
+    drop(writer);
+    file
+}
+
+#[tokio::test]
+async fn two_who_announce_the_same_upload_at_once_share_it() {
+    let fixture = fixture().await;
+    let (first, second) = tokio::join!(fixture.begin(), fixture.begin());
+    let (mut first, mut second) = (first.expect("accepted"), second.expect("takes over"));
+    assert!(first.write(b"\x89PNG").await.is_err(), "its turn is over");
+    second.write(b"\x89PNG").await.expect("goes on");
+    assert_eq!((second.received(), fixture.intake.count()), (4, 1));
+}
+
+#[tokio::test]
+async fn an_upload_is_not_rejected_because_a_second_announcement_of_it_is() {
+    let fixture = fixture().await;
+    let mut writer = fixture.begin().await.expect("accepted");
+    let refused = fixture.announce(5000, true).await.err().expect("too large");
+    assert_eq!(refused.code, Code::UploadTooLarge);
+    writer.write(b"\x89PNG").await.expect("goes on");
+    assert_eq!(fixture.told().await, ["accepted", "upload_too_large"]);
+}
+
+#[tokio::test]
+async fn a_photo_that_comes_again_from_its_start_replaces_what_was_there() {
+    let fixture = fixture().await;
+    let mut first = fixture.begin().await.expect("accepted");
+    first.write(b"\x89PNG").await.expect("taken");
+    let Ok(Begun::Receiving(second)) = fixture.announce(100, false).await else { panic!("accepted") };
+    assert_eq!(second.received(), 0);
+    assert!(first.write(b"\r\n").await.is_err(), "its turn is over");
+    // The first one's end must not take the second's place.
+    first.reject(Problem::new(Code::UploadIncomplete, "gone")).await;
+    assert_eq!(fixture.intake.count(), 1);
+    assert_eq!(fixture.told().await, ["accepted", "accepted"]);
+}
+
+#[tokio::test]
+async fn who_asks_while_the_job_is_being_made_gets_the_job() {
+    let (fixture, photo) = (fixture().await, png(10));
+    let Ok(Begun::Receiving(mut writer)) = fixture.announce(photo.len(), true).await else {
+        panic!("accepted")
+    };
+    writer.write(&photo).await.expect("taken");
+    let (made, asked) = tokio::join!(writer.finish(), fixture.announce(photo.len(), true));
+    let Ok(Begun::Exists(job)) = asked else { panic!("a second upload") };
+    assert_eq!(made, Ok(job));
+    assert_eq!(fixture.intake.count(), 0);
+    assert_eq!(fixture.told().await, ["accepted", "received"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_at_the_last_byte_leaves_a_job() {
+    let (fixture, photo) = (fixture().await, png(10));
+    let Ok(Begun::Receiving(mut writer)) = fixture.announce(photo.len(), true).await else {
+        panic!("accepted")
+    };
+    writer.write(&photo).await.expect("taken");
+    let mut finishing = Box::pin(writer.finish());
+    assert!(futures_util::poll!(&mut finishing).is_pending());
+    drop(finishing);
+    let claimed = fixture.intake.jobs.claim().await;
+    assert_eq!(claimed.job.upload.as_str(), "u1");
+}
+
+#[tokio::test]
+async fn nothing_is_told_of_an_upload_between_its_end_and_its_next_beginning() {
+    let fixture = fixture().await;
+    let mut writer = fixture.begin().await.expect("accepted");
+    writer.write(b"\x89PNG").await.expect("taken");
+    let id = writer.upload().clone();
+    let (canceled, again) = tokio::join!(fixture.intake.cancel(&fixture.session.id, &id), fixture.begin());
+    assert!(canceled);
+    again.expect("accepted again");
+    assert_eq!(fixture.told().await, ["accepted", "canceled", "rejected", "accepted"]);
+}
+
+#[tokio::test]
+async fn a_photo_is_judged_by_its_header_however_slowly_that_comes() {
+    let large = png(100);
+    let cases: [(&[u8], Code, usize); 2] = [
+        (b"this is no photo, whatever its name says", Code::UnsupportedMediaType, MAGIC),
+        (&large, Code::ImageTooLarge, 2 * 33),
+    ];
+    for (file, code, soon) in cases {
+        let fixture = fixture().await;
+        let mut writer = fixture.begin().await.expect("accepted");
+        let mut taken = 0;
+        let refused = loop {
+            match writer.write(&file[taken..=taken]).await {
+                Ok(()) => taken += 1,
+                Err(problem) => break problem,
+            }
+        };
+        assert_eq!(refused.code, code);
+        assert!(taken <= soon, "{taken} bytes were taken");
+    }
 }

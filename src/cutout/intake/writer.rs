@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use super::{Intake, Key, Receiving};
+use super::partial::Partial;
+use super::{Intake, Receiving};
 use crate::protocol::options::Options;
 use crate::protocol::{Code, JobId, Problem, UploadId, UploadStatus};
 
@@ -15,18 +17,26 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// The right to send the bytes of one upload. When it is dropped before [`Writer::finish`], what came
 /// stays for another connection.
 pub struct Writer {
-    pub(super) intake: Arc<Intake>,
-    pub(super) key: Key,
-    pub(super) receiving: Arc<Receiving>,
-    pub(super) turn: u64,
-    pub(super) received: u64,
-    pub(super) total: Option<u64>,
+    intake: Arc<Intake>,
+    receiving: Arc<Receiving>,
+    turn: u64,
+    received: u64,
+    total: Option<u64>,
 }
 
 impl Writer {
+    pub(super) fn new(
+        intake: Arc<Intake>,
+        receiving: Arc<Receiving>,
+        turn: u64,
+        (received, total): (u64, Option<u64>),
+    ) -> Self {
+        Self { intake, receiving, turn, received, total }
+    }
+
     /// The upload.
     pub fn upload(&self) -> &UploadId {
-        &self.key.1
+        &self.receiving.upload
     }
 
     /// Bytes so far.
@@ -47,78 +57,65 @@ impl Writer {
     /// Adds bytes. After an error the upload has been rejected and its session told, unless another
     /// connection carries it now.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Problem> {
-        if !self.is_my_turn() {
-            return Err(self.not_my_turn());
-        }
-        let mut held = self.receiving.partial.lock().await;
-        let Some(partial) = held.as_mut().filter(|_| self.is_my_turn()) else {
+        let receiving = Arc::clone(&self.receiving);
+        let mut held = receiving.partial.lock().await;
+        let partial = held.as_mut().filter(|_| self.is_my_turn()).ok_or_else(|| self.not_my_turn())?;
+        if let Err(problem) = partial.add(&self.intake.limits, chunk).await {
             drop(held);
-            return Err(self.not_my_turn());
-        };
-        let added = partial.add(&self.intake.limits, chunk).await;
-        let (received, total) = (partial.bytes.len(), partial.total);
-        let tell = added.is_ok() && partial.told.elapsed() >= PROGRESS_EVERY && total != Some(received);
-        if tell {
+            self.intake.reject(&self.receiving, problem.clone()).await;
+            return Err(problem.about_upload(self.upload()));
+        }
+        let counts = partial.counts();
+        (self.received, self.total) = counts;
+        self.receiving.turn.lock().byte_came();
+        if partial.told.elapsed() >= PROGRESS_EVERY && !self.is_complete() {
             partial.told = Instant::now();
+            self.intake.tell(&self.receiving, UploadStatus::Progress, None, counts).await;
         }
-        drop(held);
-        match added {
-            Ok(()) => {
-                self.received = received;
-                self.receiving.turn.lock().byte_came();
-                if tell {
-                    self.intake.tell(&self.key, UploadStatus::Progress, None, (received, total)).await;
-                }
-                Ok(())
-            }
-            Err(problem) => {
-                self.intake.reject(&self.key, problem.clone()).await;
-                Err(problem.about_upload(&self.key.1))
-            }
-        }
+        Ok(())
     }
 
     /// All bytes are here: judges the header and makes the job.
+    ///
+    /// Cancel safety: once begun it is done whole, also when nobody waits for it any more.
     pub async fn finish(self) -> Result<JobId, Problem> {
-        let mut held = self.receiving.partial.lock().await;
-        let Some(partial) = held.as_mut().filter(|_| self.is_my_turn()) else {
-            drop(held);
-            return Err(self.not_my_turn());
+        // Held to the end: who asks for this upload meanwhile waits, and then finds the job.
+        let held = Arc::clone(&self.receiving.partial).lock_owned().await;
+        let upload = self.upload().clone();
+        let made = tokio::spawn(self.make_job(held)).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "an upload could not be finished");
+            Err(Problem::new(Code::Internal, "the photo could not be taken; send it again"))
+        });
+        made.map_err(|problem| problem.about_upload(&upload))
+    }
+
+    async fn make_job(self, mut held: OwnedMutexGuard<Option<Partial>>) -> Result<JobId, Problem> {
+        let partial = held.take_if(|_| self.is_my_turn()).ok_or_else(|| self.not_my_turn())?;
+        let counts = partial.counts();
+        let made = match partial.judge_whole(&self.intake.limits) {
+            Ok(()) => self.intake.received(&self.receiving, partial).await,
+            Err(problem) => Err(problem),
         };
-        let judged = partial.judge_whole(&self.intake.limits);
-        if let Err(problem) = judged {
-            drop(held);
-            self.intake.reject(&self.key, problem.clone()).await;
-            return Err(problem.about_upload(&self.key.1));
+        if let Err(problem) = &made {
+            self.intake.refuse(&self.receiving, problem.clone(), counts).await;
         }
-        let partial = held.take();
-        drop(held);
-        let received = match partial {
-            Some(partial) => self.intake.received(self.key.clone(), &self.receiving.session, partial).await,
-            None => Err(self.not_my_turn()),
-        };
-        self.intake.receiving.lock().remove(&self.key);
-        if let Err(problem) = &received {
-            self.intake
-                .refuse(&self.receiving.session, &self.key.1, problem.clone(), (self.received, self.total))
-                .await;
-        }
-        received.map_err(|problem| problem.about_upload(&self.key.1))
+        self.intake.remove(&self.receiving);
+        made
     }
 
     /// Replaces what is wanted: form fields may come after the photo.
     pub async fn set_options(&self, options: Options) -> Result<(), Problem> {
         self.intake.judge_model(&options)?;
-        if let Some(partial) = self.receiving.partial.lock().await.as_mut().filter(|_| self.is_my_turn()) {
-            partial.options = options;
-        }
+        let mut held = self.receiving.partial.lock().await;
+        let partial = held.as_mut().filter(|_| self.is_my_turn()).ok_or_else(|| self.not_my_turn())?;
+        partial.options = options;
         Ok(())
     }
 
     /// Ends the upload with a problem.
     pub async fn reject(self, problem: Problem) {
         if self.is_my_turn() {
-            self.intake.reject(&self.key, problem).await;
+            self.intake.reject(&self.receiving, problem).await;
         }
     }
 
@@ -128,7 +125,7 @@ impl Writer {
 
     fn not_my_turn(&self) -> Problem {
         let message = "this upload was canceled, has ended, or goes on over another connection";
-        Problem::new(Code::UploadInProgress, message).about_upload(&self.key.1)
+        Problem::new(Code::UploadInProgress, message).about_upload(self.upload())
     }
 }
 
