@@ -44,7 +44,7 @@ use crate::session::{Logs, Sessions};
 use crate::warmup::Pool;
 
 pub use admission::Admission;
-pub use keys::{Keys, KeysError};
+pub use keys::{Keys, KeysError, normal_origin};
 pub use wait::Waiters;
 
 /// Everything that handlers stand on.

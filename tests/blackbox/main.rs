@@ -6,6 +6,7 @@
 mod admission;
 mod bad_input;
 mod channels;
+mod command_line;
 mod golden;
 mod jobs;
 mod older;
