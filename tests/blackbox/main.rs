@@ -7,6 +7,7 @@ mod admission;
 mod bad_input;
 mod channels;
 mod command_line;
+mod edges;
 mod golden;
 mod jobs;
 mod older;
