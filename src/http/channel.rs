@@ -163,7 +163,10 @@ impl Channel {
             followed = self.follower.next() => match followed {
                 Ok(Followed::Entry(entry)) => return Next::Entry(entry),
                 Ok(Followed::Reset) => Event::Reset { reason: "the id is unknown or too old".to_owned() },
-                Ok(Followed::TooSlow) => return Next::TooSlow,
+                Ok(Followed::TooSlow) => {
+                    metrics::counter!("warmcut_channels_too_slow_total").increment(1);
+                    return Next::TooSlow;
+                }
                 Err(_) => return Next::Expired,
             },
             () = draining.cancelled(), if !*told => {

@@ -20,7 +20,7 @@ use super::error::Refusal;
 use super::ws_recv::RecvLoop;
 use super::ws_send::SendLoop;
 use crate::clock;
-use crate::protocol::{Event, Framed, JobId, Problem};
+use crate::protocol::{Code, Event, Framed, JobId, Problem};
 
 /// What the contract calls itself among subprotocols.
 const SUBPROTOCOL: &str = "warmcut.v1";
@@ -38,12 +38,24 @@ pub(super) type Inline = Arc<Mutex<HashSet<JobId>>>;
 #[derive(Debug)]
 pub(super) struct Close {
     pub(super) code: u16,
+    /// For whoever debugs a client; a browser shows it beside the code.
+    pub(super) reason: &'static str,
     pub(super) problem: Option<Problem>,
 }
 
 impl Close {
     pub(super) fn because(problem: Problem) -> Self {
-        Self { code: problem.code.close_code(), problem: Some(problem) }
+        Self { problem: Some(problem.clone()), ..Self::for_code(problem.code) }
+    }
+
+    /// Closes for a problem that is in the log already.
+    pub(super) fn for_code(code: Code) -> Self {
+        Self::plain(code.close_code(), code.as_str())
+    }
+
+    /// Closes for a reason that is no problem of the contract.
+    pub(super) fn plain(code: u16, reason: &'static str) -> Self {
+        Self { code, reason, problem: None }
     }
 }
 
@@ -118,6 +130,5 @@ async fn refuse(mut socket: WebSocket, problem: Problem) {
 }
 
 pub(super) fn close_message(close: &Close) -> Message {
-    let reason = close.problem.as_ref().map_or("", |problem| problem.code.as_str());
-    Message::Close(Some(CloseFrame { code: close.code, reason: reason.into() }))
+    Message::Close(Some(CloseFrame { code: close.code, reason: close.reason.into() }))
 }

@@ -2,10 +2,25 @@
 
 use std::sync::Arc;
 
+use tokio_tungstenite::tungstenite::Message;
 use warmcut::app::default_loader;
 use warmcut::config::Warm;
 
 use crate::support::{TestApp, is};
+
+#[tokio::test]
+async fn a_socket_that_a_restart_ends_is_told_why() {
+    let mut app = TestApp::ready().await;
+    let mut socket = app.socket("trigger=manual", "warmcut.v1").await;
+    socket.until(is("ready", "")).await;
+    app.begin_stop();
+    let close = loop {
+        if let Message::Close(close) = socket.message().await {
+            break close.unwrap();
+        }
+    };
+    assert_eq!((u16::from(close.code), close.reason.as_str()), (1012, "draining"));
+}
 
 #[tokio::test]
 async fn a_model_file_that_is_missing_is_named_without_its_folder() {

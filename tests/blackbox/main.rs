@@ -13,6 +13,7 @@ mod jobs;
 mod older;
 mod script;
 mod shutdown;
+mod slow_clients;
 mod sockets;
 mod support;
 mod warmup;
