@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::Refusal;
+use super::headers::text;
 use super::keys::{Keys, normal_origin};
 use crate::protocol::Code;
 
@@ -44,7 +45,7 @@ impl Admission {
     /// Whether a page of this origin may read our answers.
     pub(super) fn may_read(&self, headers: &HeaderMap) -> Option<String> {
         match self.from(headers) {
-            From::Own => text(headers, header::ORIGIN.as_str()).and_then(normal_origin),
+            From::Own => text(headers, header::ORIGIN).and_then(normal_origin),
             From::Page(origin) => self.keys.as_ref()?.knows_origin(&origin).then_some(origin),
             From::Hidden | From::Program => None,
         }
@@ -112,7 +113,7 @@ impl Admission {
 
     fn from(&self, headers: &HeaderMap) -> From {
         let site = text(headers, "sec-fetch-site");
-        match text(headers, header::ORIGIN.as_str()) {
+        match text(headers, header::ORIGIN) {
             Some("null") => From::Hidden,
             Some(origin) => match normal_origin(origin) {
                 Some(origin) if self.is_own(&origin, headers) => From::Own,
@@ -132,7 +133,7 @@ impl Admission {
         if self.public_origin.as_deref() == Some(origin) {
             return true;
         }
-        let host = text(headers, header::HOST.as_str()).map(str::to_ascii_lowercase);
+        let host = text(headers, header::HOST).map(str::to_ascii_lowercase);
         let named = origin.split_once("://").map(|(_, host)| host);
         host.is_some() && host.as_deref() == named
     }
@@ -143,10 +144,6 @@ fn hidden() -> Refusal {
         Code::OriginNotAllowed,
         "a page without an origin may not use this server; serve it from an http or https address",
     )
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
 }
 
 /// HTTP/2 names the host in the address and not in a header; from here on it is in the header.
@@ -162,7 +159,7 @@ pub(super) async fn name_host(mut request: Request, next: Next) -> Response {
 
 /// The token of `Authorization: Bearer …`.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = text(headers, header::AUTHORIZATION.as_str())?.split_once(' ')?;
+    let (scheme, token) = text(headers, header::AUTHORIZATION)?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 

@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER;
 use rust_embed::RustEmbed;
 
 use super::AppState;
+use super::headers::has_already;
 use crate::session::token::digest_bytes;
 
 #[derive(RustEmbed)]
@@ -83,9 +84,7 @@ fn send(path: &str, bytes: Vec<u8>, etag: &str, asked: &HeaderMap) -> Response {
         (header::CACHE_CONTROL, caching.to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
-    let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let unchanged = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag));
-    let mut response = if unchanged {
+    let mut response = if has_already(asked, etag) {
         (StatusCode::NOT_MODIFIED, headers).into_response()
     } else {
         (headers, [(header::CONTENT_TYPE, mime)], Body::from(bytes)).into_response()

@@ -9,6 +9,7 @@ mod body;
 mod channel;
 mod cors;
 mod error;
+mod headers;
 mod keys;
 mod legacy;
 mod one_shot;
