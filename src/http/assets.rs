@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER;
 use rust_embed::RustEmbed;
 
 use super::AppState;
+use super::error;
 use super::headers::has_already;
 use crate::session::token::digest_bytes;
 
@@ -27,16 +28,14 @@ pub(super) async fn serve(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    if method != Method::GET && method != Method::HEAD {
-        return super::error::method_not_allowed().await;
-    }
     let path = match uri.path().trim_start_matches('/') {
         "" => "index.html",
         path => path,
     };
     match load(&app, path).await {
+        None => error::not_found(),
+        Some(_) if method != Method::GET && method != Method::HEAD => error::only("GET,HEAD").await,
         Some((bytes, etag)) => send(path, bytes, &etag, &headers),
-        None => (StatusCode::NOT_FOUND, "there is nothing at this address\n").into_response(),
     }
 }
 

@@ -9,6 +9,7 @@ mod body;
 mod channel;
 mod cors;
 mod error;
+mod extract;
 mod headers;
 mod keys;
 mod legacy;

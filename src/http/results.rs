@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::AppState;
 use super::error::{Answer, Refusal};
+use super::extract::{Path, Query};
 use super::headers::has_already;
 use super::sessions::{TokenQuery, authorised, knows_job};
 use crate::clock;

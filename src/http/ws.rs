@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use futures_util::StreamExt;
@@ -16,7 +17,8 @@ use tokio::sync::mpsc;
 
 use super::AppState;
 use super::channel::{Channel, OpenQuery};
-use super::error::Refusal;
+use super::error::{self, Answer, Refusal};
+use super::extract::Query;
 use super::ws_recv::RecvLoop;
 use super::ws_send::SendLoop;
 use crate::clock;
@@ -62,10 +64,15 @@ impl Close {
 /// Opens or resumes a session over a WebSocket.
 pub(super) async fn socket(
     State(app): State<AppState>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    query: Answer<Query<OpenQuery>>,
     headers: HeaderMap,
-    Query(query): Query<OpenQuery>,
-    upgrade: WebSocketUpgrade,
 ) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(WebSocketUpgradeRejection::MethodNotGet(_)) => return error::only("GET").await,
+        Err(rejection) => return error::upgrade_required(&rejection.body_text()),
+    };
     let token = token_of(&headers);
     let task = app.tracker.token();
     upgrade
@@ -78,7 +85,11 @@ pub(super) async fn socket(
         .on_upgrade(move |socket| async move {
             // Shutdown waits for upgraded connections only because of this token (axum#3831).
             let _task = task;
-            match Channel::open(&app, &headers, &query, token.as_deref()).await {
+            let opened = async {
+                let Query(query) = query?;
+                Channel::open(&app, &headers, &query, token.as_deref()).await
+            };
+            match opened.await {
                 Ok(channel) => run(app, socket, channel).await,
                 Err(Refusal(problem)) => refuse(socket, problem).await,
             }
