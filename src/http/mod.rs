@@ -10,6 +10,7 @@ mod channel;
 mod cors;
 mod error;
 mod extract;
+mod form;
 mod headers;
 mod keys;
 mod legacy;

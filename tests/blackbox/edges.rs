@@ -15,6 +15,7 @@ async fn every_refusal_is_a_problem_with_the_status_that_it_came_with() {
     for (method, path, status, code, says) in [
         ("GET", "/v1/events?trigger=hover&trigger=focus", 400, "bad_request", "duplicate field `trigger`"),
         ("POST", "/v1/sessions?key=a&key=b", 400, "bad_request", "duplicate field `key`"),
+        ("POST", "/v1/sessions/s_x/uploads?upload=a&upload=b", 400, "bad_request", "more than once"),
         ("GET", "/v1/cutouts/c_x?expires=soon", 400, "bad_request", "expires"),
         ("GET", "/v1/sessions/%ff", 400, "bad_request", "UTF-8"),
         ("DELETE", "/v1/sessions/s_x/jobs/%ff", 400, "bad_request", "UTF-8"),
