@@ -61,7 +61,10 @@ impl Admission {
         let Some(keys) = &self.keys else { return self.without_keys(&from).map(|()| None) };
         let origin = match &from {
             // Our own pages may name a shop, and need not.
-            From::Own => return Ok(key.and_then(|key| keys.shop_of(key, None)).map(|(shop, _)| shop)),
+            From::Own => {
+                let Some(key) = key else { return Ok(None) };
+                return keys.shop_of(key, None).map(|(shop, _)| Some(shop)).ok_or_else(unknown_key);
+            }
             From::Hidden => return Err(hidden()),
             From::Page(origin) => Some(origin.as_str()),
             From::Program => None,
@@ -78,7 +81,7 @@ impl Admission {
                 );
                 Err(Refusal::new(Code::OriginNotAllowed, message))
             }
-            None => Err(Refusal::new(Code::Unauthorized, "this publishable key is not known here")),
+            None => Err(unknown_key()),
         }
     }
 
@@ -146,6 +149,10 @@ fn hidden() -> Refusal {
     )
 }
 
+fn unknown_key() -> Refusal {
+    Refusal::new(Code::Unauthorized, "this publishable key is not known here; see data-key in the page")
+}
+
 /// HTTP/2 names the host in the address and not in a header; from here on it is in the header.
 pub(super) async fn name_host(mut request: Request, next: Next) -> Response {
     if !request.headers().contains_key(header::HOST)
@@ -202,6 +209,7 @@ mod tests {
         assert_eq!(ask(&[("origin", "http://cut.example")], None), "nobody", "our own page, by Host");
         assert_eq!(ask(&[("origin", "https://own.example")], None), "nobody", "our own page, by public URL");
         assert_eq!(ask(&[("sec-fetch-site", "same-origin")], Some("pk_a")), "a", "our own page for a shop");
+        assert_eq!(ask(&[("origin", "http://cut.example")], Some("pk_x")), "unauthorized");
     }
 
     #[test]
