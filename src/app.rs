@@ -83,7 +83,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let keys = config.keys.as_deref().map(Keys::read).transpose()?;
         let metrics = telemetry::metrics()?;
-        let listener = TcpListener::bind(config.address()).await?;
+        let listener = TcpListener::bind(config.address()?).await?;
         let (address, listening) = (listener.local_addr()?, Instant::now());
         warn_of_open_door(&address, keys.is_some());
 

@@ -4,7 +4,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueEnum, value_parser};
+
+/// More of anything that is counted is a slip of the keyboard, and past what the system's own counters
+/// hold.
+const MOST: usize = 100_000_000;
+/// More threads than any machine has cores.
+const MOST_THREADS: usize = 4096;
+/// Ten years: longer than any process lives, and short enough to be added to any clock's time.
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// When the model is warmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -36,13 +45,13 @@ pub struct Config {
     #[arg(long, value_enum, default_value_t)]
     pub warm: Warm,
     /// Drop the model after so long without a job, such as 15m; the next intent warms it again
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = duration)]
     pub unload_after: Option<Duration>,
     /// Folder with u2netp.safetensors, instead of the built-in weights
     #[arg(long)]
     pub model_dir: Option<PathBuf>,
     /// Threads of the network [default: one per core]
-    #[arg(long)]
+    #[arg(long, value_parser = threads)]
     pub threads: Option<usize>,
     /// Serve pages and widget from this folder instead of the built-in ones
     #[arg(long = "static")]
@@ -55,10 +64,10 @@ pub struct Config {
     #[arg(long)]
     pub keys: Option<PathBuf>,
     /// Bearer token for what only an operator may do
-    #[arg(long, hide_env_values = true)]
+    #[arg(long, hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
     pub operator_token: Option<String>,
     /// Our own origin behind a proxy, such as https://cut.example
-    #[arg(long)]
+    #[arg(long, value_parser = origin)]
     pub public_url: Option<String>,
     /// Names this deploy in the audit [default: K_REVISION or RENDER_GIT_COMMIT]
     #[arg(long)]
@@ -68,16 +77,16 @@ pub struct Config {
     pub log_format: LogFormat,
 
     /// Largest photo in bytes
-    #[arg(long, default_value_t = 25_000_000)]
+    #[arg(long, value_parser = value_parser!(u64).range(1..), default_value_t = 25_000_000)]
     pub max_upload_bytes: u64,
     /// Largest photo in pixels
-    #[arg(long, default_value_t = 50_000_000)]
+    #[arg(long, value_parser = value_parser!(u64).range(1..), default_value_t = 50_000_000)]
     pub max_pixels: u64,
     /// Photos that may wait or be on their way
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, value_parser = count, default_value_t = 256)]
     pub queue: usize,
     /// Jobs that run side by side; the network runs one photo at a time, the other steps overlap it
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, value_parser = threads, default_value_t = 2)]
     pub workers: usize,
     /// Bytes of uploads in memory; more wait on disk
     #[arg(long, default_value_t = 64_000_000)]
@@ -92,54 +101,131 @@ pub struct Config {
     #[arg(long, default_value_t = 32_000_000)]
     pub cache_memory: u64,
     /// Bytes of cutouts in all
-    #[arg(long, default_value_t = 1_000_000_000)]
+    #[arg(long, value_parser = value_parser!(u64).range(1..), default_value_t = 1_000_000_000)]
     pub cache_bytes: u64,
     /// Cutouts are kept so long
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "24h")]
+    #[arg(long, value_parser = some_time, default_value = "24h")]
     pub keep: Duration,
     /// A job that runs longer fails
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "120s")]
+    #[arg(long, value_parser = some_time, default_value = "120s")]
     pub job_timeout: Duration,
     /// Sessions at once
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, value_parser = count, default_value_t = 20_000)]
     pub max_sessions: usize,
     /// A session lives so long without channel or request
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "30m")]
+    #[arg(long, value_parser = some_time, default_value = "30m")]
     pub session_ttl: Duration,
     /// Connections at once
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, value_parser = count, default_value_t = 20_000)]
     pub max_connections: usize,
     /// Loading and priming may each take so long, per try
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "120s")]
+    #[arg(long, value_parser = some_time, default_value = "120s")]
     pub warmup_timeout: Duration,
     /// After a failed warm-up, so long until an intent may start the next
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
+    #[arg(long, value_parser = duration, default_value = "5s")]
     pub warmup_cooldown: Duration,
     /// A warm-up that takes longer is warned of in the log
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
+    #[arg(long, value_parser = duration, default_value = "30s")]
     pub slow_start: Duration,
     /// Without an event for so long a channel says `ping`
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "15s")]
+    #[arg(long, value_parser = some_time, default_value = "15s")]
     pub ping_every: Duration,
 }
 
+/// What no single flag is to blame for.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The platform's word on the port is none.
+    #[error("PORT is {0:?}, which is no port: 0 to 65535; or say --listen")]
+    Port(String),
+    /// The largest photo has room nowhere.
+    #[error(
+        "--max-upload-bytes is {photo}, but --upload-memory has room for {memory} and --upload-disk for {disk}; raise one of them"
+    )]
+    NoRoom {
+        /// Bytes of the largest photo.
+        photo: u64,
+        /// Bytes of uploads in memory.
+        memory: u64,
+        /// Bytes of uploads on disk.
+        disk: u64,
+    },
+}
+
 impl Config {
+    /// Checks what one flag alone can't say, before anything is started.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a combination that could never serve.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.address()?;
+        let (photo, memory, disk) = (self.max_upload_bytes, self.upload_memory, self.upload_disk);
+        if photo > memory.max(disk) {
+            return Err(ConfigError::NoRoom { photo, memory, disk });
+        }
+        Ok(())
+    }
+
     /// Where to listen: `--listen`, else every address at `PORT`, as serverless platforms set it, else
     /// this machine only.
-    pub fn address(&self) -> SocketAddr {
-        let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok());
-        self.listen.unwrap_or_else(|| match port {
-            Some(port) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into(),
-            None => (IpAddr::V4(Ipv4Addr::LOCALHOST), 8080).into(),
-        })
+    ///
+    /// # Errors
+    /// [`ConfigError::Port`] when `PORT` counts and is no port.
+    pub fn address(&self) -> Result<SocketAddr, ConfigError> {
+        match (self.listen, environment("PORT")) {
+            (Some(address), _) => Ok(address),
+            (None, Some(port)) => match port.parse() {
+                Ok(port) => Ok((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into()),
+                Err(_) => Err(ConfigError::Port(port)),
+            },
+            (None, None) => Ok((IpAddr::V4(Ipv4Addr::LOCALHOST), 8080).into()),
+        }
     }
 
     /// Names this deploy.
     pub fn deploy(&self) -> String {
-        let platform =
-            || ["K_REVISION", "RENDER_GIT_COMMIT"].iter().find_map(|name| std::env::var(name).ok());
+        let platform = || ["K_REVISION", "RENDER_GIT_COMMIT"].into_iter().find_map(environment);
         self.deploy_id.clone().or_else(platform).unwrap_or_else(|| "none".to_owned())
     }
+}
+
+/// A variable of the environment; an empty one is unset.
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration > LONGEST {
+        return Err("it is longer than ten years".to_owned());
+    }
+    Ok(duration)
+}
+
+/// A time within which something has to happen.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing happens within no time; it must be longer than 0".to_owned()),
+        some => Ok(some),
+    }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    at_most(text, MOST)
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    at_most(text, MOST_THREADS)
+}
+
+fn at_most(text: &str, most: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("it must be a whole number from 1 to {most}"))
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let wrong = || "it must be an origin, as in https://cut.example".to_owned();
+    crate::http::normal_origin(text).ok_or_else(wrong)
 }
 
 impl Default for Config {
@@ -163,5 +249,15 @@ mod tests {
             (config.queue, config.warm, config.session_ttl),
             (256, Warm::Start, Duration::from_secs(1800))
         );
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_photo_must_fit_into_memory_or_onto_disk() {
+        let config = |memory, disk| Config { upload_memory: memory, upload_disk: disk, ..Config::default() };
+        assert_eq!(config(25_000_000, 0).check(), Ok(()));
+        assert_eq!(config(0, 25_000_000).check(), Ok(()));
+        let error = config(24_000_000, 0).check().expect_err("it fits nowhere").to_string();
+        assert!(error.contains("25000000") && error.contains("24000000"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use warmcut::app::{Server, set_threads};
@@ -38,9 +39,15 @@ enum Sub {
 fn main() -> ExitCode {
     // First, while the kernel's word on the process's age is fresh.
     let started = warmup::process::started();
-    let matches = with_environment(Cli::command()).get_matches();
+    let mut commands = with_environment(Cli::command());
+    let matches = commands.get_matches_mut();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let command = cli.command.unwrap_or_else(|| Sub::Serve(Box::new(cli.serve)));
+    if let Sub::Serve(config) = &command
+        && let Err(error) = config.check()
+    {
+        commands.error(ErrorKind::ValueValidation, error).exit();
+    }
     let ended = match command {
         Sub::Serve(config) => serve(&config, started),
         Sub::Cutout(args) => match args.options() {
@@ -62,11 +69,14 @@ fn main() -> ExitCode {
     })
 }
 
-/// Gives every flag its environment twin: `--max-pixels` and `WARMCUT_MAX_PIXELS`.
+/// Gives every flag its environment twin: `--max-pixels` and `WARMCUT_MAX_PIXELS`. An empty twin is
+/// unset, as templates of platforms leave what nobody filled in.
 fn with_environment(command: Command) -> Command {
-    let twin = |arg: clap::Arg| match arg.get_long().map(|long| long.to_uppercase().replace('-', "_")) {
-        Some(name) if name != "HELP" && name != "VERSION" => arg.env(format!("WARMCUT_{name}")),
-        _ => arg,
+    let twin = |arg: clap::Arg| {
+        let Some(name) = arg.get_long().map(|long| long.to_uppercase().replace('-', "_")) else { return arg };
+        let name = format!("WARMCUT_{name}");
+        let is_empty = std::env::var_os(&name).is_some_and(|value| value.is_empty());
+        if is_empty || matches!(arg.get_id().as_str(), "help" | "version") { arg } else { arg.env(name) }
     };
     command.mut_args(twin).mut_subcommands(|sub| sub.mut_args(twin))
 }

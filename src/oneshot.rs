@@ -92,7 +92,10 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
     }
     let loader = default_loader(args.model_dir.as_ref());
     let stop = Stop::default();
-    let loaded = loader.load(&mut |_| (), &stop)?;
+    let folder = || args.model_dir.as_ref().map(|folder| format!("--model-dir {}", folder.display()));
+    let loaded = loader
+        .load(&mut |_| (), &stop)
+        .with_context(|| folder().unwrap_or_else(|| "the built-in model".to_owned()))?;
     let size = loaded.size();
     let input = image::network_input(&photo, size)?;
     let (_, map) = loaded.prime(&input, &mut |_| (), &stop)?;

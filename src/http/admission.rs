@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::Refusal;
+use super::headers::text;
 use super::keys::{Keys, normal_origin};
 use crate::protocol::Code;
 
@@ -44,7 +45,7 @@ impl Admission {
     /// Whether a page of this origin may read our answers.
     pub(super) fn may_read(&self, headers: &HeaderMap) -> Option<String> {
         match self.from(headers) {
-            From::Own => text(headers, header::ORIGIN.as_str()).and_then(normal_origin),
+            From::Own => text(headers, header::ORIGIN).and_then(normal_origin),
             From::Page(origin) => self.keys.as_ref()?.knows_origin(&origin).then_some(origin),
             From::Hidden | From::Program => None,
         }
@@ -60,7 +61,10 @@ impl Admission {
         let Some(keys) = &self.keys else { return self.without_keys(&from).map(|()| None) };
         let origin = match &from {
             // Our own pages may name a shop, and need not.
-            From::Own => return Ok(key.and_then(|key| keys.shop_of(key, None)).map(|(shop, _)| shop)),
+            From::Own => {
+                let Some(key) = key else { return Ok(None) };
+                return keys.shop_of(key, None).map(|(shop, _)| Some(shop)).ok_or_else(unknown_key);
+            }
             From::Hidden => return Err(hidden()),
             From::Page(origin) => Some(origin.as_str()),
             From::Program => None,
@@ -77,7 +81,7 @@ impl Admission {
                 );
                 Err(Refusal::new(Code::OriginNotAllowed, message))
             }
-            None => Err(Refusal::new(Code::Unauthorized, "this publishable key is not known here")),
+            None => Err(unknown_key()),
         }
     }
 
@@ -112,7 +116,7 @@ impl Admission {
 
     fn from(&self, headers: &HeaderMap) -> From {
         let site = text(headers, "sec-fetch-site");
-        match text(headers, header::ORIGIN.as_str()) {
+        match text(headers, header::ORIGIN) {
             Some("null") => From::Hidden,
             Some(origin) => match normal_origin(origin) {
                 Some(origin) if self.is_own(&origin, headers) => From::Own,
@@ -132,7 +136,7 @@ impl Admission {
         if self.public_origin.as_deref() == Some(origin) {
             return true;
         }
-        let host = text(headers, header::HOST.as_str()).map(str::to_ascii_lowercase);
+        let host = text(headers, header::HOST).map(str::to_ascii_lowercase);
         let named = origin.split_once("://").map(|(_, host)| host);
         host.is_some() && host.as_deref() == named
     }
@@ -145,8 +149,8 @@ fn hidden() -> Refusal {
     )
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
+fn unknown_key() -> Refusal {
+    Refusal::new(Code::Unauthorized, "this publishable key is not known here; see data-key in the page")
 }
 
 /// HTTP/2 names the host in the address and not in a header; from here on it is in the header.
@@ -162,7 +166,7 @@ pub(super) async fn name_host(mut request: Request, next: Next) -> Response {
 
 /// The token of `Authorization: Bearer …`.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = text(headers, header::AUTHORIZATION.as_str())?.split_once(' ')?;
+    let (scheme, token) = text(headers, header::AUTHORIZATION)?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
@@ -205,6 +209,7 @@ mod tests {
         assert_eq!(ask(&[("origin", "http://cut.example")], None), "nobody", "our own page, by Host");
         assert_eq!(ask(&[("origin", "https://own.example")], None), "nobody", "our own page, by public URL");
         assert_eq!(ask(&[("sec-fetch-site", "same-origin")], Some("pk_a")), "a", "our own page for a shop");
+        assert_eq!(ask(&[("origin", "http://cut.example")], Some("pk_x")), "unauthorized");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use data_encoding::HEXLOWER;
 use rust_embed::RustEmbed;
 
 use super::AppState;
+use super::error;
+use super::headers::has_already;
 use crate::session::token::digest_bytes;
 
 #[derive(RustEmbed)]
@@ -26,16 +28,14 @@ pub(super) async fn serve(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    if method != Method::GET && method != Method::HEAD {
-        return super::error::method_not_allowed().await;
-    }
     let path = match uri.path().trim_start_matches('/') {
         "" => "index.html",
         path => path,
     };
     match load(&app, path).await {
+        None => error::not_found(),
+        Some(_) if method != Method::GET && method != Method::HEAD => error::only("GET,HEAD").await,
         Some((bytes, etag)) => send(path, bytes, &etag, &headers),
-        None => (StatusCode::NOT_FOUND, "there is nothing at this address\n").into_response(),
     }
 }
 
@@ -83,9 +83,7 @@ fn send(path: &str, bytes: Vec<u8>, etag: &str, asked: &HeaderMap) -> Response {
         (header::CACHE_CONTROL, caching.to_owned()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
-    let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let unchanged = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag));
-    let mut response = if unchanged {
+    let mut response = if has_already(asked, etag) {
         (StatusCode::NOT_MODIFIED, headers).into_response()
     } else {
         (headers, [(header::CONTENT_TYPE, mime)], Body::from(bytes)).into_response()

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::AppState;
 use super::error::Refusal;
+use super::headers::text;
 use crate::protocol::Code;
 
 /// After a refusal, read on for at most so long,
@@ -123,10 +124,9 @@ pub(super) struct Announced {
 
 impl Announced {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         Self {
-            bytes: text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()),
-            expects_continue: text(header::EXPECT)
+            bytes: text(headers, header::CONTENT_LENGTH).and_then(|text| text.parse().ok()),
+            expects_continue: text(headers, header::EXPECT)
                 .is_some_and(|text| text.eq_ignore_ascii_case("100-continue")),
         }
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::AppState;
 use super::admission::bearer;
 use super::error::{Answer, Refusal};
+use super::headers::text;
 use crate::clock;
 use crate::protocol::{Code, Event, Framed, SessionEvent};
 use crate::session::follow::Start;
@@ -61,7 +62,7 @@ pub(super) async fn open(
         Some(token) => app.sessions.find(token).await?,
         None => {
             let shop = app.admission.session(headers, query.key.as_deref())?;
-            let origin = headers.get("origin").and_then(|origin| origin.to_str().ok()).map(str::to_owned);
+            let origin = text(headers, "origin").map(str::to_owned);
             let opening = Opening { nonce: query.open.clone(), key: query.key.clone(), origin, shop };
             app.sessions.open(opening).await?
         }
@@ -86,8 +87,7 @@ pub(super) async fn open(
 
 /// The header wins over the query.
 fn last_event_id<'a>(headers: &'a HeaderMap, query: &'a OpenQuery) -> Option<&'a str> {
-    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    header.or(query.last_event_id.as_deref()).filter(|id| !id.is_empty())
+    text(headers, "last-event-id").or(query.last_event_id.as_deref()).filter(|id| !id.is_empty())
 }
 
 impl Channel {
@@ -163,7 +163,10 @@ impl Channel {
             followed = self.follower.next() => match followed {
                 Ok(Followed::Entry(entry)) => return Next::Entry(entry),
                 Ok(Followed::Reset) => Event::Reset { reason: "the id is unknown or too old".to_owned() },
-                Ok(Followed::TooSlow) => return Next::TooSlow,
+                Ok(Followed::TooSlow) => {
+                    metrics::counter!("warmcut_channels_too_slow_total").increment(1);
+                    return Next::TooSlow;
+                }
                 Err(_) => return Next::Expired,
             },
             () = draining.cancelled(), if !*told => {

@@ -12,14 +12,18 @@ use crate::protocol::Code;
 /// Two hours, the most that browsers take.
 const MAX_AGE: &str = "7200";
 
-/// Answers preflights, and lets pages of shops read every answer, errors too.
+/// Answers `OPTIONS`, and lets pages of shops read every answer, errors too.
 pub(super) async fn layer(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    if !request.uri().path().starts_with("/v1/") {
+    let asked = request.headers().get(header::ORIGIN).cloned();
+    let for_shops = request.uri().path().starts_with("/v1/");
+    let preflight = request.method() == Method::OPTIONS && for_shops && asked.is_some();
+    if request.method() == Method::OPTIONS && !preflight {
+        return methods(next.run(request).await);
+    }
+    if !for_shops {
         return next.run(request).await;
     }
-    let asked = request.headers().get(header::ORIGIN).cloned();
     let origin = app.admission.may_read(request.headers());
-    let preflight = request.method() == Method::OPTIONS;
     let mut response = match (&origin, preflight) {
         (Some(_), true) => StatusCode::NO_CONTENT.into_response(),
         (None, true) => {
@@ -37,6 +41,19 @@ pub(super) async fn layer(State(app): State<AppState>, request: Request, next: N
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, asked);
     }
     response
+}
+
+/// `OPTIONS` of somebody who is no page asks what a path takes. A route that refuses the method is there;
+/// its `Allow` is here already or is added by the router, which stands around this layer.
+fn methods(refused: Response) -> Response {
+    if refused.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return refused;
+    }
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    if let Some(allow) = refused.headers().get(header::ALLOW) {
+        answer.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    answer
 }
 
 fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {

@@ -100,33 +100,62 @@ struct ProblemBody<'a> {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self(problem) = &self;
-        let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = ProblemBody {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            detail: &problem.message,
-            problem,
-        };
-        metrics::counter!("warmcut_problems_total", "code" => problem.code.as_str()).increment(1);
-        let mut response = (status, axum::Json(body)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = problem.retry_after_s.filter(|_| matches!(status.as_u16(), 429 | 503)) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
+        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        answer(status, &self.0)
     }
 }
 
+/// A problem with a status of its own, where HTTP has one for what no code of the contract is about.
+fn answer(status: StatusCode, problem: &Problem) -> Response {
+    let body = ProblemBody {
+        r#type: "about:blank",
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        detail: &problem.message,
+        problem,
+    };
+    metrics::counter!("warmcut_problems_total", "code" => problem.code.as_str()).increment(1);
+    let mut response = (status, axum::Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = problem.retry_after_s.filter(|_| matches!(status.as_u16(), 429 | 503)) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// No route has this path.
+pub(super) fn not_found() -> Response {
+    Refusal::new(Code::NotFound, "there is nothing at this address; check its path").into_response()
+}
+
+/// A route has this path, but not with this method; the router says in `Allow` which it takes.
 pub(super) async fn method_not_allowed() -> Response {
-    let problem = Refusal::new(Code::BadRequest, "this path does not take this method").into_response();
-    (StatusCode::METHOD_NOT_ALLOWED, problem).into_response()
+    let problem = Problem::new(Code::BadRequest, "this path does not take this method; see the header Allow");
+    answer(StatusCode::METHOD_NOT_ALLOWED, &problem)
+}
+
+/// The same, where the router can't know the methods.
+pub(super) async fn only(methods: &'static str) -> Response {
+    ([(header::ALLOW, methods)], method_not_allowed().await).into_response()
+}
+
+/// A socket's address was asked without a WebSocket's handshake (RFC 9110, 15.5.22; RFC 6455, 4.4).
+pub(super) fn upgrade_required(why: &str) -> Response {
+    let message = format!(
+        "this address is a WebSocket's ({why}); connect with a WebSocket and the subprotocol warmcut.v1, or use GET /v1/events"
+    );
+    let wanted = [
+        (header::UPGRADE, "websocket"),
+        (header::CONNECTION, "upgrade"),
+        (header::SEC_WEBSOCKET_VERSION, "13"),
+    ];
+    let problem = Problem::new(Code::BadRequest, message);
+    (wanted, answer(StatusCode::UPGRADE_REQUIRED, &problem)).into_response()
 }
 
 /// A panic in a handler is a 500 for one client and a line in the log.

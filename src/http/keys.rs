@@ -16,18 +16,18 @@ use crate::session::token::digest;
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// It can't be read.
-    #[error("the key file {path} can't be read: {source}")]
+    #[error("the key file {path} can't be read: {reason}")]
     Read {
         /// Which.
         path: String,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// It isn't what it should be.
     #[error(
         "the key file is not as it should be: {0}; it looks like {{\"shops\": [{{\"name\": \"demo\", \"publishable\": \"pk_…\", \"secret\": \"sk_…\", \"origins\": [\"https://shop.example\"]}}]}}"
     )]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// A key or an origin has the wrong form, or stands there twice.
     #[error("the key file: shop {shop:?}: {reason}")]
     Shop {
@@ -73,14 +73,16 @@ impl Keys {
     /// From a file.
     pub fn read(path: &Path) -> Result<Self, KeysError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| KeysError::Read { path: path.display().to_string(), source })?;
+            .map_err(|reason| KeysError::Read { path: path.display().to_string(), reason })?;
         Self::parse(&text)
     }
 
     /// From the file's text.
     pub fn parse(text: &str) -> Result<Self, KeysError> {
+        // Not a source: the message has it, and who prints both would say it twice.
+        let file: File = serde_json::from_str(text).map_err(KeysError::Json)?;
         let mut keys = Self::default();
-        for ShopEntry { name, publishable, secret, origins } in serde_json::from_str::<File>(text)?.shops {
+        for ShopEntry { name, publishable, secret, origins } in file.shops {
             let wrong = |reason: String| KeysError::Shop { shop: name.clone(), reason };
             if !publishable.starts_with("pk_") {
                 return Err(wrong("a publishable key begins with pk_".into()));
@@ -128,7 +130,7 @@ impl Keys {
 }
 
 /// Scheme, host and port as browsers send them: lower case, without path or final slash.
-pub(super) fn normal_origin(text: &str) -> Option<String> {
+pub fn normal_origin(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
     let plain = !host.is_empty()

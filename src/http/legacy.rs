@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::AppState;
 use super::error::{Answer, Refusal};
+use super::extract::Path;
 use crate::clock;
 use crate::protocol::{Code, RunId};
 use crate::warmup::{Cause, Phase, PoolState, process};

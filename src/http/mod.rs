@@ -9,6 +9,9 @@ mod body;
 mod channel;
 mod cors;
 mod error;
+mod extract;
+mod form;
+mod headers;
 mod keys;
 mod legacy;
 mod one_shot;
@@ -44,7 +47,7 @@ use crate::session::{Logs, Sessions};
 use crate::warmup::Pool;
 
 pub use admission::Admission;
-pub use keys::{Keys, KeysError};
+pub use keys::{Keys, KeysError, normal_origin};
 pub use wait::Waiters;
 
 /// Everything that handlers stand on.

@@ -12,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use super::AppState;
 use super::body::{Announced, SharedBody, refuse};
 use super::error::Refusal;
-use super::uploads::{Asked, FORM_SLACK, receive};
+use super::form::FORM_SLACK;
+use super::uploads::{options_of, receive};
 use super::{results, wait};
 use crate::protocol::{SessionId, UploadId};
 use crate::session::{Logs, Session};
@@ -44,14 +45,17 @@ pub(super) async fn cutouts(
     let body = SharedBody::new(body, app.intake.limits().max_bytes + FORM_SLACK);
     let take = async {
         let shop = app.admission.work(&parts.headers)?;
-        let asked = Asked::from_query(query.as_deref().unwrap_or_default())?;
+        let query = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
+        let pairs: Vec<(String, String)> = query.into_owned().collect();
+        // Before anything is woken. `upload`, `wait` and `token` are a session's words and unknown here.
+        options_of(&pairs)?;
         app.pool.ensure_warm(Cause::explicit("cutouts")).await?;
         let session = Arc::new(Session::detached(shop));
         app.logs.create(&session.id).await;
         let ends = Ends { session: Arc::clone(&session), logs: Arc::clone(&app.logs), app: Arc::clone(&app) };
         let request = Request::from_parts(parts.clone(), Body::from_stream(body.clone()));
         let id = UploadId::random();
-        let job = receive(&app, &session, &id, asked.options, request, body.clone(), &announced).await?;
+        let job = receive(&app, &session, &id, pairs, request, body.clone(), &announced).await?;
         Ok::<_, Refusal>((ends, job))
     };
     let (ends, taken) = match take.await {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::AppState;
 use super::error::{Answer, Refusal};
+use super::extract::{Path, Query};
+use super::headers::has_already;
 use super::sessions::{TokenQuery, authorised, knows_job};
 use crate::clock;
 use crate::cutout::Cutout;
@@ -128,10 +130,7 @@ fn server_timing(timings: &Timings) -> String {
 
 async fn send(asked: &HeaderMap, cutout: &Cutout) -> Answer {
     let etag = format!("\"{}\"", cutout.id);
-    let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let unchanged = known.is_some_and(|known| {
-        known.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
-    });
+    let unchanged = has_already(asked, &etag);
     let left_s = cutout.expires_ms.saturating_sub(clock::now_ms()) / 1000;
     let headers = [
         (header::ETAG, etag),

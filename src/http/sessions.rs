@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use super::AppState;
 use super::admission::bearer;
 use super::channel::{self, OpenQuery, session_event};
 use super::error::{Answer, Refusal};
+use super::extract::{Path, Query};
 use crate::clock;
 use crate::protocol::{Code, JobId, SessionId};
 use crate::session::{Opened, SessionError, snapshot};

@@ -1,7 +1,7 @@
 //! `GET /v1/events`: a session's log as server-sent events.
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::AppState;
 use super::channel::{Channel, Next, OpenQuery};
 use super::error::Answer;
+use super::extract::Query;
 use crate::protocol::{Delivery, Framed};
 
 /// The first bytes: a comment, so that a proxy has something to pass on, and how long a bare
@@ -25,7 +26,7 @@ pub(super) async fn events(
 ) -> Answer {
     // A router answers HEAD as GET; nobody who asks for headers means to open a session.
     if method != Method::GET {
-        return Ok(super::error::method_not_allowed().await);
+        return Ok(super::error::only("GET").await);
     }
     let channel = Channel::open(&app, &headers, &query, None).await?;
     let headers = [

@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use futures_util::StreamExt;
@@ -16,11 +17,12 @@ use tokio::sync::mpsc;
 
 use super::AppState;
 use super::channel::{Channel, OpenQuery};
-use super::error::Refusal;
+use super::error::{self, Answer, Refusal};
+use super::extract::Query;
 use super::ws_recv::RecvLoop;
 use super::ws_send::SendLoop;
 use crate::clock;
-use crate::protocol::{Event, Framed, JobId, Problem};
+use crate::protocol::{Code, Event, Framed, JobId, Problem};
 
 /// What the contract calls itself among subprotocols.
 const SUBPROTOCOL: &str = "warmcut.v1";
@@ -38,22 +40,39 @@ pub(super) type Inline = Arc<Mutex<HashSet<JobId>>>;
 #[derive(Debug)]
 pub(super) struct Close {
     pub(super) code: u16,
+    /// For whoever debugs a client; a browser shows it beside the code.
+    pub(super) reason: &'static str,
     pub(super) problem: Option<Problem>,
 }
 
 impl Close {
     pub(super) fn because(problem: Problem) -> Self {
-        Self { code: problem.code.close_code(), problem: Some(problem) }
+        Self { problem: Some(problem.clone()), ..Self::for_code(problem.code) }
+    }
+
+    /// Closes for a problem that is in the log already.
+    pub(super) fn for_code(code: Code) -> Self {
+        Self::plain(code.close_code(), code.as_str())
+    }
+
+    /// Closes for a reason that is no problem of the contract.
+    pub(super) fn plain(code: u16, reason: &'static str) -> Self {
+        Self { code, reason, problem: None }
     }
 }
 
 /// Opens or resumes a session over a WebSocket.
 pub(super) async fn socket(
     State(app): State<AppState>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    query: Answer<Query<OpenQuery>>,
     headers: HeaderMap,
-    Query(query): Query<OpenQuery>,
-    upgrade: WebSocketUpgrade,
 ) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(WebSocketUpgradeRejection::MethodNotGet(_)) => return error::only("GET").await,
+        Err(rejection) => return error::upgrade_required(&rejection.body_text()),
+    };
     let token = token_of(&headers);
     let task = app.tracker.token();
     upgrade
@@ -66,7 +85,11 @@ pub(super) async fn socket(
         .on_upgrade(move |socket| async move {
             // Shutdown waits for upgraded connections only because of this token (axum#3831).
             let _task = task;
-            match Channel::open(&app, &headers, &query, token.as_deref()).await {
+            let opened = async {
+                let Query(query) = query?;
+                Channel::open(&app, &headers, &query, token.as_deref()).await
+            };
+            match opened.await {
                 Ok(channel) => run(app, socket, channel).await,
                 Err(Refusal(problem)) => refuse(socket, problem).await,
             }
@@ -118,6 +141,5 @@ async fn refuse(mut socket: WebSocket, problem: Problem) {
 }
 
 pub(super) fn close_message(close: &Close) -> Message {
-    let reason = close.problem.as_ref().map_or("", |problem| problem.code.as_str());
-    Message::Close(Some(CloseFrame { code: close.code, reason: reason.into() }))
+    Message::Close(Some(CloseFrame { code: close.code, reason: close.reason.into() }))
 }

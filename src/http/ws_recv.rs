@@ -64,7 +64,7 @@ impl RecvLoop {
             self.problem(problem).await;
             self.mistakes += 1;
             if self.mistakes > MISTAKES {
-                return self.close(Code::BadRequest.close_code());
+                return self.close(Close::for_code(Code::BadRequest));
             }
         }
     }
@@ -201,11 +201,11 @@ impl RecvLoop {
                     "a frame is above {MAX_FRAME} bytes, the most that one may have; send the photo in smaller ones"
                 );
                 self.problem(Problem::new(Code::UploadTooLarge, message)).await;
-                self.close(Code::UploadTooLarge.close_code());
+                self.close(Close::for_code(Code::UploadTooLarge));
             }
             // RFC 6455, 7.4.1: these end the socket and say nothing of the session.
-            Some(Error::Protocol(_)) => self.close(1002),
-            Some(Error::Utf8(_)) => self.close(1007),
+            Some(Error::Protocol(_)) => self.close(Close::plain(1002, "protocol_error")),
+            Some(Error::Utf8(_)) => self.close(Close::plain(1007, "text_is_not_utf8")),
             _ => {}
         }
     }
@@ -220,8 +220,8 @@ impl RecvLoop {
         let _ = self.app.logs.append(&self.session.id, clock::now_ms(), event).await;
     }
 
-    fn close(&self, code: u16) {
+    fn close(&self, close: Close) {
         // Another reason came first.
-        let _ = self.close.try_send(Close { code, problem: None });
+        let _ = self.close.try_send(close);
     }
 }

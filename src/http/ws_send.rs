@@ -78,11 +78,8 @@ impl SendLoop {
                     let problem = Problem::new(Code::SessionExpired, "the session expired; open a new one");
                     return Ok(Close::because(problem));
                 }
-                Next::TooSlow => {
-                    metrics::counter!("warmcut_channels_too_slow_total").increment(1);
-                    return Ok(Close { code: TRY_AGAIN_LATER, problem: None });
-                }
-                Next::Closing => return Ok(Close { code: SERVICE_RESTART, problem: None }),
+                Next::TooSlow => return Ok(Close::plain(TRY_AGAIN_LATER, "too_slow")),
+                Next::Closing => return Ok(Close::plain(SERVICE_RESTART, "draining")),
             }
         }
     }

@@ -1,17 +1,19 @@
 //! What can be wrong with a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a model can't be loaded or run.
+///
+/// The messages are safe to show to anybody: they name a file without its folder, which is the log's.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file can't be read.
-    #[error("the model file {} can't be read: {source}", path.display())]
+    #[error("the model file {} can't be read: {reason}", file_name(path))]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The bytes aren't what they should be.
     #[error("{origin} is not a whole safetensors file: {reason}")]
@@ -74,4 +76,9 @@ pub enum ModelError {
     /// Anything that a loader of another kind says.
     #[error("{0}")]
     Other(String),
+}
+
+/// A file's name without its folder.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 
+use super::error::file_name;
 use super::{ModelError, Progress, Stop};
 
 /// Where weights come from.
@@ -20,11 +21,11 @@ pub enum Source {
 }
 
 impl Source {
-    /// For people.
+    /// For people, and safe to show to anybody: a file without its folder.
     pub fn describe(&self) -> String {
         match self {
             Self::Embedded(_) => "the built-in weights".to_owned(),
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) => file_name(path),
         }
     }
 
@@ -36,7 +37,7 @@ impl Source {
             Self::Embedded(bytes) => return Ok(Cow::Borrowed(bytes)),
             Self::File(path) => path,
         };
-        let failed = |source| ModelError::File { path: path.clone(), source };
+        let failed = |reason| ModelError::File { path: path.clone(), reason };
         let mut file = File::open(path).map_err(failed)?;
         let total = file.metadata().map_err(failed)?.len();
         let mut bytes = Vec::new();
@@ -79,6 +80,21 @@ impl<'a> Weights<'a> {
         stop: &Stop,
         build: impl FnOnce(&mut Weights<'_>) -> Result<T, ModelError>,
     ) -> Result<(T, u64), ModelError> {
+        let used = Self::used(source, device, report, stop, build);
+        if let (Source::File(path), Err(error)) = (source, &used) {
+            // The message goes to shoppers too; where the file is, is the operator's.
+            tracing::warn!(path = %path.display(), %error, "the model file can't be used");
+        }
+        used
+    }
+
+    fn used<T>(
+        source: &Source,
+        device: &Device,
+        report: &mut dyn FnMut(Progress),
+        stop: &Stop,
+        build: impl FnOnce(&mut Weights<'_>) -> Result<T, ModelError>,
+    ) -> Result<(T, u64), ModelError> {
         let bytes = source.read(report, stop)?;
         let origin = source.describe();
         let tensors = SafeTensors::deserialize(&bytes)
@@ -115,5 +131,27 @@ impl<'a> Weights<'a> {
             (self.report)(of_bytes("placed", self.placed, self.total));
         }
         Ok(tensor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_without_its_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [gone, torn] = ["gone.safetensors", "torn.safetensors"].map(|name| folder.path().join(name));
+        std::fs::write(&torn, b"not a model").expect("written");
+        for (path, says) in
+            [(gone, "gone.safetensors can't be read"), (torn, "torn.safetensors is not a whole")]
+        {
+            let source = Source::File(path);
+            let build = |weights: &mut Weights<'_>| weights.take("w", &[1]);
+            let used = Weights::with(&source, &Device::Cpu, &mut |_| (), &Stop::default(), build);
+            let error = used.expect_err("no model").to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(!error.contains(&folder.path().display().to_string()), "{error}");
+        }
     }
 }

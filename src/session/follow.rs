@@ -82,6 +82,8 @@ impl Follower {
                     }
                     self.advance(entries.last().map(|entry| entry.key), entries);
                 }
+                // It had everything, and what came next is dropped already.
+                Read::Gone(..) if self.bounded && self.caught_up => return Ok(Followed::TooSlow),
                 Read::Gone(present, end) => {
                     self.advance(Some(end), present);
                     return Ok(Followed::Reset);
@@ -188,6 +190,20 @@ mod tests {
         assert_eq!(text(&mut slow).await, "TooSlow");
         let mut resumed = follower(&logs, &session, Start::After(EventKey::START)).await;
         assert_eq!(text(&mut resumed).await, "", "the replay is whole again");
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_falls_behind_the_whole_log_is_told_to_close_too() {
+        let (logs, session) = (Arc::new(MemoryLogs::default()), SessionId::random());
+        logs.create(&session).await;
+        logs.append(&session, 0, event("first")).await.expect("there");
+        let mut slow = follower(&logs, &session, Start::After(EventKey::START)).await;
+        assert_eq!(text(&mut slow).await, "first");
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, slow.next()).await.is_err(), "caught up");
+        for _ in 0..2000 {
+            logs.append(&session, 0, event("")).await.expect("there");
+        }
+        assert_eq!(text(&mut slow).await, "TooSlow");
     }
 
     #[tokio::test]

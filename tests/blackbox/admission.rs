@@ -51,6 +51,33 @@ async fn a_shop_opens_sessions_from_its_own_origins_only() {
 }
 
 #[tokio::test]
+async fn our_own_page_needs_no_key_but_not_a_wrong_one() {
+    let (app, _dir) = with_keys().await;
+    let open = |query: &'static str| {
+        let own = format!("http://{}", app.address);
+        let request = app.http.post(app.url(&format!("/v1/sessions{query}"))).header("origin", own);
+        async { body(request.send().await.unwrap()).await }
+    };
+    assert_eq!(open("").await.0, 201);
+    assert_eq!(open("?key=pk_a").await.0, 201);
+    let (status, problem) = open("?key=pk_nobody").await;
+    assert_eq!((status, &problem["code"]), (401, &"unauthorized".into()), "{problem}");
+}
+
+#[tokio::test]
+async fn options_of_a_program_says_what_a_path_takes() {
+    let (app, _dir) = with_keys().await;
+    for (path, allow) in
+        [("/v1/events", "GET,HEAD"), ("/v1/cutouts", "POST"), ("/warmup", "POST,GET,HEAD"), ("/", "GET,HEAD")]
+    {
+        let answer = app.http.request(reqwest::Method::OPTIONS, app.url(path)).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (204, allow));
+    }
+    let nothing = app.http.request(reqwest::Method::OPTIONS, app.url("/v1/nope")).send().await.unwrap();
+    assert_eq!(nothing.status(), 404);
+}
+
+#[tokio::test]
 async fn preflights_are_answered_without_authorisation() {
     let (app, _dir) = with_keys().await;
     let preflight = |origin: &'static str, path: &'static str| {

@@ -87,6 +87,12 @@ async fn unknown_options_and_values_are_named() {
         assert_eq!(code(&answer), (400, "bad_request"), "{query}");
         assert!(answer.1["message"].as_str().unwrap().contains(says), "{answer:?}");
     }
+    for name in ["upload", "wait", "token"] {
+        // A session's words: one request has no session to come back to.
+        let answer = app.post(&format!("/v1/cutouts?{name}=true"), photo(1)).await;
+        assert_eq!(code(&answer), (400, "bad_request"), "{name}");
+        assert!(answer.1["message"].as_str().unwrap().starts_with("unknown option"), "{answer:?}");
+    }
     let answer = app.post("/v1/cutouts?model=enormous", photo(1)).await;
     assert_eq!(code(&answer), (404, "unknown_model"));
 }

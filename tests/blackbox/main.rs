@@ -6,11 +6,14 @@
 mod admission;
 mod bad_input;
 mod channels;
+mod command_line;
+mod edges;
 mod golden;
 mod jobs;
 mod older;
 mod script;
 mod shutdown;
+mod slow_clients;
 mod sockets;
 mod support;
 mod warmup;

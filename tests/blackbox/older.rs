@@ -75,5 +75,7 @@ async fn pages_have_etags_and_the_widget_may_be_embedded_anywhere() {
     let etag = widget.headers()["etag"].clone();
     let again = app.http.get(app.url("/widget.js")).header("if-none-match", etag).send().await.unwrap();
     assert_eq!(again.status(), 304);
+    let any = app.http.get(app.url("/widget.js")).header("if-none-match", "*").send().await.unwrap();
+    assert_eq!(any.status(), 304);
     assert_eq!(app.get("/../Cargo.toml").await.0, 404);
 }

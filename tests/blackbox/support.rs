@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::{Bytes as WsBytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use warmcut::app::Server;
 use warmcut::config::Config;
+use warmcut::model::Loader;
 
 use crate::script::{Script, Scripted, known};
 
@@ -31,11 +32,20 @@ pub struct TestApp {
 
 impl TestApp {
     pub async fn spawn(script: Arc<Script>, change: impl FnOnce(&mut Config)) -> Self {
+        let loader = Arc::new(Scripted(Arc::clone(&script)));
+        Self::spawn_loader(loader, script, change).await
+    }
+
+    /// A server with another model than the scripted one.
+    pub async fn spawn_loader(
+        loader: Arc<dyn Loader>,
+        script: Arc<Script>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config { listen: Some(([127, 0, 0, 1], 0).into()), ..Config::default() };
         change(&mut config);
         // Several tests in one process: the first one chooses.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let loader = Arc::new(Scripted(Arc::clone(&script)));
         let now = tokio::time::Instant::now();
         let server = Server::start_with(&config, now, loader, known()).await.expect("the server starts");
         let address = server.address;
