@@ -176,8 +176,8 @@ impl Server {
         Ok(Self { address, app, listener, max_connections: config.max_connections, _spool: spool })
     }
 
-    /// Serves until `shutdown`, then drains: readiness off, `drain` to every channel, running jobs finish
-    /// or are ended, channels close.
+    /// Serves until `shutdown`, then drains: readiness off, `drain` to every channel, a warm-up is given
+    /// up, uploads and waiting jobs end with a problem, running jobs finish or are ended, channels close.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { app, listener, max_connections, _spool: spool, .. } = self;
         let router = http::router(Arc::clone(&app));
@@ -185,20 +185,29 @@ impl Server {
             tokio::spawn(http::serve::serve(listener, router, max_connections, app.closing.clone()));
         shutdown.await;
         tracing::info!("shutting down");
+        let again = "the server is going away; send the photo again in a moment";
+        // Before anybody can hear of the drain, so that an upload that ends because of it says so.
+        let uploads_ended = app.intake.close(Problem::new(Code::Draining, again));
         app.draining.cancel();
-        if tokio::time::timeout(JOBS_FINISH, jobs_finished(&app)).await.is_err() {
+        let finished = async {
+            uploads_ended.await;
+            // Workers claim nothing more.
+            app.jobs.close(Problem::new(Code::Draining, again)).await;
+            jobs_finished(&app).await;
+        };
+        if tokio::time::timeout(JOBS_FINISH, finished).await.is_err() {
             let message = "the server is going away before the cutout was done; send the photo again";
             app.jobs.fail_all(Problem::new(Code::Draining, message)).await;
         }
         app.closing.cancel();
         app.tracker.close();
-        let ended = async {
-            // A connection task that panicked is no reason to wait.
-            let _ = serving.await;
-            app.tracker.wait().await;
-        };
-        if tokio::time::timeout(CONNECTIONS_END, ended).await.is_err() {
-            tracing::warn!(tasks = app.tracker.len(), "some connections did not end in time");
+        let deadline = Instant::now() + CONNECTIONS_END;
+        // A connection task that panicked is no reason to wait.
+        if tokio::time::timeout_at(deadline, serving).await.is_err() {
+            tracing::warn!("some HTTP connections did not end in time");
+        }
+        if tokio::time::timeout_at(deadline, app.tracker.wait()).await.is_err() {
+            tracing::warn!(tasks = app.tracker.len(), "some sockets or background tasks did not end in time");
         }
         drop(spool);
     }

@@ -9,6 +9,7 @@ mod channels;
 mod golden;
 mod jobs;
 mod older;
+mod process;
 mod script;
 mod shutdown;
 mod sockets;

@@ -33,16 +33,13 @@ impl TestApp {
     pub async fn spawn(script: Arc<Script>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { listen: Some(([127, 0, 0, 1], 0).into()), ..Config::default() };
         change(&mut config);
-        // Several tests in one process: the first one chooses.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let loader = Arc::new(Scripted(Arc::clone(&script)));
         let now = tokio::time::Instant::now();
         let server = Server::start_with(&config, now, loader, known()).await.expect("the server starts");
         let address = server.address;
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(async { drop(stopped.await) }));
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, http, script, stop: Some(stop), server: Some(server) }
+        Self { address, http: client(), script, stop: Some(stop), server: Some(server) }
     }
 
     /// A server that does nothing unusual and is ready.
@@ -140,6 +137,13 @@ impl Drop for TestApp {
             server.abort();
         }
     }
+}
+
+/// An HTTP client that talks to this machine only.
+pub fn client() -> reqwest::Client {
+    // Several tests in one process: the first one chooses.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 pub async fn body(response: reqwest::Response) -> (u16, Value) {

@@ -9,7 +9,7 @@ mod tests;
 mod writer;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -91,6 +91,8 @@ impl Turn {
 /// Uploads on their way in.
 pub struct Intake {
     receiving: Mutex<HashMap<Key, Arc<Receiving>>>,
+    /// Set once no more photos are taken, while `receiving` is locked: why not.
+    closed: OnceLock<Problem>,
     logs: Arc<dyn Logs>,
     jobs: Arc<dyn Jobs>,
     pool: Arc<dyn Pool>,
@@ -127,6 +129,7 @@ impl Intake {
         let Parts { logs, jobs, pool, blobs, results, links, limits, models } = parts;
         Arc::new(Self {
             receiving: Mutex::default(),
+            closed: OnceLock::new(),
             logs,
             jobs,
             pool,
@@ -218,7 +221,13 @@ impl Intake {
             partial: tokio::sync::Mutex::new(Some(partial)),
             turn: Mutex::new(Turn { writer: 0, attached: true, last_byte: now, has_bytes: false }),
         });
-        self.receiving.lock().insert(key.clone(), Arc::clone(&receiving));
+        {
+            let mut on_their_way = self.receiving.lock();
+            if let Some(closed) = self.closed.get() {
+                return Err(closed.clone());
+            }
+            on_their_way.insert(key.clone(), Arc::clone(&receiving));
+        }
         self.tell(&key, UploadStatus::Accepted, None, (0, new.bytes)).await;
         Ok(Begun::Receiving(Writer {
             intake: Arc::clone(self),
@@ -288,6 +297,22 @@ impl Intake {
         self.reject(&key, problem).await
     }
 
+    /// Takes no more photos, from this call on, and ends those on their way; their sessions are told
+    /// when the future runs.
+    pub fn close(self: &Arc<Self>, problem: Problem) -> impl Future<Output = ()> + use<> {
+        let ended: Vec<_> = {
+            let mut receiving = self.receiving.lock();
+            self.closed.get_or_init(|| problem.clone());
+            receiving.drain().inspect(|(_, receiving)| receiving.turn.lock().writer += 1).collect()
+        };
+        let intake = Arc::clone(self);
+        async move {
+            for (key, receiving) in ended {
+                intake.reject_taken(&key, &receiving, problem.clone()).await;
+            }
+        }
+    }
+
     /// Ends uploads that have stalled or were abandoned, for ever.
     pub async fn sweep(self: Arc<Self>) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
@@ -327,8 +352,13 @@ impl Intake {
     async fn reject(&self, key: &Key, problem: Problem) -> bool {
         let Some(receiving) = self.receiving.lock().remove(key) else { return false };
         receiving.turn.lock().writer += 1;
-        let partial = receiving.partial.lock().await.take();
-        let counts = partial.as_ref().map_or((0, None), |partial| (partial.bytes.len(), partial.total));
+        self.reject_taken(key, &receiving, problem).await
+    }
+
+    async fn reject_taken(&self, key: &Key, receiving: &Receiving, problem: Problem) -> bool {
+        // Without its bytes it has come whole, and is a job by now or in a moment.
+        let Some(partial) = receiving.partial.lock().await.take() else { return false };
+        let counts = (partial.bytes.len(), partial.total);
         self.refuse(&receiving.session, &key.1, problem, counts).await;
         true
     }

@@ -139,3 +139,17 @@ async fn a_later_connection_takes_over_from_an_earlier_one() {
     second.write(b"\r\n").await.expect("goes on");
     assert_eq!(second.received(), 6);
 }
+
+#[tokio::test]
+async fn a_closed_intake_ends_what_is_half_here_and_takes_nothing_more() {
+    let fixture = fixture().await;
+    let mut writer = fixture.begin().await.expect("accepted");
+    writer.write(b"\x89PNG").await.expect("taken");
+    let told = fixture.intake.close(Problem::new(Code::Draining, "going"));
+    // From here on, whether the session has been told yet or not.
+    assert_eq!(writer.write(b"more").await.expect_err("closed").code, Code::Draining);
+    assert_eq!(fixture.begin().await.err().expect("closed").code, Code::Draining);
+    told.await;
+    assert_eq!(fixture.rejected().await, Some(Code::Draining));
+    assert_eq!(fixture.intake.count(), 0);
+}
