@@ -1,10 +1,11 @@
 //! The program itself, as a platform starts it and tells it to go.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::client;
+use crate::support::{PATIENCE, client};
 
 /// A platform kills after ten seconds.
 const GONE_WITHIN: Duration = Duration::from_secs(8);
@@ -12,9 +13,10 @@ const GONE_WITHIN: Duration = Duration::from_secs(8);
 struct Program(Child);
 
 impl Program {
-    /// Starts a server and waits until it says where it listens.
-    fn start() -> (Self, String) {
+    /// Starts a server with a temporary folder of its own and waits until it says where it listens.
+    fn start(temp: &Path) -> (Self, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_warmcut"));
+        command.env("TMPDIR", temp);
         command.args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
@@ -48,12 +50,37 @@ impl Drop for Program {
     }
 }
 
+fn spools(temp: &Path) -> usize {
+    std::fs::read_dir(temp).unwrap().count()
+}
+
 #[tokio::test]
 async fn a_program_that_is_told_to_go_during_its_warm_up_exits_with_zero() {
-    let (mut program, url) = Program::start();
+    let temp = tempfile::tempdir().unwrap();
+    let (mut program, url) = Program::start(temp.path());
     let channel = client().get(format!("{url}/v1/events?trigger=hover")).send().await.unwrap();
     program.terminate();
     let events = channel.text().await.unwrap();
     assert!(events.contains("event: drain") && !events.contains("event: problem"), "{events}");
     assert_eq!(program.gone().await.code(), Some(0));
+    assert_eq!(spools(temp.path()), 0);
+}
+
+#[tokio::test]
+async fn what_a_killed_program_leaves_behind_goes_at_the_next_start_and_what_lives_stays() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut killed, _) = Program::start(temp.path());
+    let (_lives, _) = Program::start(temp.path());
+    assert_eq!(spools(temp.path()), 2, "neither took the other's");
+    killed.0.kill().unwrap();
+    killed.0.wait().unwrap();
+    assert_eq!(spools(temp.path()), 2);
+    let (_next, _) = Program::start(temp.path());
+    let swept = async {
+        while spools(temp.path()) > 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, swept).await.expect("the killed one's goes");
+    assert_eq!(spools(temp.path()), 2);
 }
