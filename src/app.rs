@@ -20,6 +20,7 @@ use crate::model::{Loader, Source, U2NetLoader, u2net};
 use crate::protocol::{Code, Limits, Problem};
 use crate::session::token::Secret;
 use crate::session::{Logs, MemoryLogs, MemorySessions};
+use crate::spool::Spool;
 use crate::telemetry;
 use crate::warmup::{Cause, History, Known, LocalPool, Phase, Pool, Settings};
 
@@ -27,9 +28,6 @@ use crate::warmup::{Cause, History, Known, LocalPool, Phase, Pool, Settings};
 const JOBS_FINISH: Duration = Duration::from_secs(5);
 /// After the jobs, channels say their last words and connections end within this time.
 const CONNECTIONS_END: Duration = Duration::from_millis(1500);
-
-/// Folders of photos and cutouts begin like this.
-const SPOOL: &str = "warmcut-spool-";
 
 /// The weights that are compiled in.
 const U2NETP_WEIGHTS: &[u8] = include_bytes!("../models/u2netp.safetensors");
@@ -44,7 +42,7 @@ pub struct Server {
     listener: TcpListener,
     max_connections: usize,
     /// Holds uploads and results on disk; deleted with the server.
-    _spool: tempfile::TempDir,
+    _spool: Spool,
 }
 
 /// The embedded model, or its weights from a folder.
@@ -87,7 +85,8 @@ impl Server {
         let (address, listening) = (listener.local_addr()?, Instant::now());
         warn_of_open_door(&address, keys.is_some());
 
-        let spool = spool(config)?;
+        let spool = Spool::open(config.state_dir.as_deref())?;
+        tokio::task::spawn_blocking(spool.sweeper());
         let (tracker, draining, closing) =
             (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let logs: Arc<dyn Logs> = Arc::new(MemoryLogs::default());
@@ -110,14 +109,14 @@ impl Server {
 
         let image_limits = image::Limits { max_pixels: config.max_pixels };
         let results_blobs =
-            Arc::new(Blobs::new(&folder(&spool, "cutouts")?, config.cache_memory, config.cache_bytes)?);
+            Arc::new(Blobs::new(&spool.folder("cutouts")?, config.cache_memory, config.cache_bytes)?);
         let results = Arc::new(Results::new(results_blobs, config.keep, config.cache_bytes));
         let links = Links::new(secret.clone());
         let pace = Arc::new(Pace::new(config.workers));
         let jobs: Arc<dyn Jobs> =
             Arc::new(MemoryJobs::new(config.queue, Arc::clone(&logs), Arc::clone(&pace)));
         let uploads =
-            Arc::new(Blobs::new(&folder(&spool, "uploads")?, config.upload_memory, config.upload_disk)?);
+            Arc::new(Blobs::new(&spool.folder("uploads")?, config.upload_memory, config.upload_disk)?);
         let intake = Intake::new(Parts {
             logs: Arc::clone(&logs),
             jobs: Arc::clone(&jobs),
@@ -176,8 +175,8 @@ impl Server {
         Ok(Self { address, app, listener, max_connections: config.max_connections, _spool: spool })
     }
 
-    /// Serves until `shutdown`, then drains: readiness off, `drain` to every channel, running jobs finish
-    /// or are ended, channels close.
+    /// Serves until `shutdown`, then drains: readiness off, `drain` to every channel, a warm-up is given
+    /// up, uploads and waiting jobs end with a problem, running jobs finish or are ended, channels close.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { app, listener, max_connections, _spool: spool, .. } = self;
         let router = http::router(Arc::clone(&app));
@@ -185,20 +184,29 @@ impl Server {
             tokio::spawn(http::serve::serve(listener, router, max_connections, app.closing.clone()));
         shutdown.await;
         tracing::info!("shutting down");
+        let again = "the server is going away; send the photo again in a moment";
+        // Before anybody can hear of the drain, so that an upload that ends because of it says so.
+        let uploads_ended = app.intake.close(Problem::new(Code::Draining, again));
         app.draining.cancel();
-        if tokio::time::timeout(JOBS_FINISH, jobs_finished(&app)).await.is_err() {
+        let finished = async {
+            uploads_ended.await;
+            // Workers claim nothing more.
+            app.jobs.close(Problem::new(Code::Draining, again)).await;
+            jobs_finished(&app).await;
+        };
+        if tokio::time::timeout(JOBS_FINISH, finished).await.is_err() {
             let message = "the server is going away before the cutout was done; send the photo again";
             app.jobs.fail_all(Problem::new(Code::Draining, message)).await;
         }
         app.closing.cancel();
         app.tracker.close();
-        let ended = async {
-            // A connection task that panicked is no reason to wait.
-            let _ = serving.await;
-            app.tracker.wait().await;
-        };
-        if tokio::time::timeout(CONNECTIONS_END, ended).await.is_err() {
-            tracing::warn!(tasks = app.tracker.len(), "some connections did not end in time");
+        let deadline = Instant::now() + CONNECTIONS_END;
+        // A connection task that panicked is no reason to wait.
+        if tokio::time::timeout_at(deadline, serving).await.is_err() {
+            tracing::warn!("some HTTP connections did not end in time");
+        }
+        if tokio::time::timeout_at(deadline, app.tracker.wait()).await.is_err() {
+            tracing::warn!(tasks = app.tracker.len(), "some sockets or background tasks did not end in time");
         }
         drop(spool);
     }
@@ -220,30 +228,6 @@ fn warn_of_open_door(address: &SocketAddr, has_keys: bool) {
     if !address.ip().is_loopback() && !has_keys {
         tracing::warn!(%address, "listening beyond this machine without keys: any program may use this server; see --keys");
     }
-}
-
-/// Photos and cutouts that don't fit in memory. What an earlier process left behind goes.
-fn spool(config: &Config) -> anyhow::Result<tempfile::TempDir> {
-    let builder = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(SPOOL);
-        builder
-    };
-    let Some(state_dir) = &config.state_dir else { return Ok(builder().tempdir()?) };
-    std::fs::create_dir_all(state_dir)?;
-    for entry in std::fs::read_dir(state_dir)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(SPOOL) {
-            // Whatever can't be removed is only in the way.
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
-    Ok(builder().tempdir_in(state_dir)?)
-}
-
-fn folder(spool: &tempfile::TempDir, name: &str) -> std::io::Result<PathBuf> {
-    let folder = spool.path().join(name);
-    std::fs::create_dir(&folder)?;
-    Ok(folder)
 }
 
 async fn unload_when_idle(pool: Arc<LocalPool>, jobs: Arc<dyn Jobs>, intake: Arc<Intake>, after: Duration) {

@@ -34,5 +34,6 @@ pub mod model;
 pub mod oneshot;
 pub mod protocol;
 pub mod session;
+mod spool;
 pub mod telemetry;
 pub mod warmup;

@@ -90,11 +90,13 @@ fn serve(config: &Config, started: tokio::time::Instant) -> anyhow::Result<ExitC
     set_threads(config.threads);
     let runtime = runtime()?;
     runtime.block_on(async {
+        // First, so that a server that is told to go while it starts goes as well as any other.
+        let shutdown = shutdown_signal()?;
         let server = Server::start(config, started).await?;
         let took = started.elapsed();
         tracing::info!(address = %server.address, after_ms = took.as_millis() as u64, "listening");
         println!("warmcut serves http://{}", server.address);
-        server.run(shutdown_signal()?).await;
+        server.run(shutdown).await;
         Ok::<_, anyhow::Error>(())
     })?;
     // A blocking step that hangs must not hold the exit.

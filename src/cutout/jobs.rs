@@ -103,7 +103,10 @@ pub trait Jobs: Send + Sync + 'static {
     /// Ends every waiting job with a problem.
     async fn fail_waiting(&self, problem: Problem);
 
-    /// Ends every job with a problem, those that run too.
+    /// Takes no more jobs: those that wait, and those that still come, end with a problem.
+    async fn close(&self, problem: Problem);
+
+    /// The same, and those that run end too.
     async fn fail_all(&self, problem: Problem);
 
     /// Whether a job of this session is here and has not ended.

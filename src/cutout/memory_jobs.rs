@@ -1,5 +1,8 @@
 //! The queue of one process, in memory.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +52,8 @@ struct Inner {
     live: HashMap<JobId, Arc<Slot>>,
     waiting: VecDeque<Arc<Slot>>,
     leases: u64,
+    /// Set once no more jobs are taken: what becomes of those that still come.
+    closed: Option<Problem>,
 }
 
 /// The queue of one process.
@@ -103,6 +108,25 @@ impl MemoryJobs {
         true
     }
 
+    /// Ends the live jobs that `which` chooses.
+    async fn fail(&self, problem: &Problem, which: impl Fn(&Fence) -> bool) {
+        let live: Vec<_> = self.inner.lock().live.values().cloned().collect();
+        for slot in live {
+            if self.end(&slot, &which, failed(&slot.job, problem.clone())).await {
+                // After its end, so that the worker that hears of it can't make it a canceled one.
+                slot.canceled.cancel();
+            }
+        }
+    }
+
+    /// Ends a job that came to a closed queue.
+    async fn end_if_closed(&self, slot: &Slot) {
+        let closed = self.inner.lock().closed.clone();
+        if let Some(problem) = closed {
+            self.end(slot, is_waiting, failed(&slot.job, problem)).await;
+        }
+    }
+
     async fn append(&self, slot: &Slot, event: Event) {
         // A session that has expired has no log and nobody who would read it.
         let _ = self.logs.append(&slot.job.session, clock::now_ms(), event).await;
@@ -128,6 +152,10 @@ impl MemoryJobs {
         let eta = told.position.and_then(|position| self.pace.queued(position));
         self.append(slot, moved(&slot.job, told.status, told.position, eta)).await;
     }
+}
+
+fn is_waiting(fence: &Fence) -> bool {
+    fence.lease.is_none()
 }
 
 fn status_label(status: JobStatus) -> &'static str {
@@ -161,9 +189,10 @@ impl Jobs for MemoryJobs {
                 return;
             }
             inner.live.insert(slot.job.id.clone(), Arc::clone(&slot));
-            inner.waiting.push_back(slot);
+            inner.waiting.push_back(Arc::clone(&slot));
             self.gauge(&inner);
         }
+        self.end_if_closed(&slot).await;
         self.pushed.notify_one();
         self.changed.notify_one();
     }
@@ -205,6 +234,8 @@ impl Jobs for MemoryJobs {
             fence.lease = None;
             *slot.told.lock() = None;
             self.inner.lock().waiting.push_front(Arc::clone(&slot));
+            drop(fence);
+            self.end_if_closed(&slot).await;
             self.pushed.notify_one();
             self.changed.notify_one();
         }
@@ -235,18 +266,17 @@ impl Jobs for MemoryJobs {
     }
 
     async fn fail_waiting(&self, problem: Problem) {
-        let waiting: Vec<_> = self.inner.lock().waiting.iter().cloned().collect();
-        for slot in waiting {
-            self.end(&slot, |fence| fence.lease.is_none(), failed(&slot.job, problem.clone())).await;
-        }
+        self.fail(&problem, is_waiting).await;
+    }
+
+    async fn close(&self, problem: Problem) {
+        self.inner.lock().closed.get_or_insert(problem.clone());
+        self.fail(&problem, is_waiting).await;
     }
 
     async fn fail_all(&self, problem: Problem) {
-        let live: Vec<_> = self.inner.lock().live.values().cloned().collect();
-        for slot in live {
-            slot.canceled.cancel();
-            self.end(&slot, |_| true, failed(&slot.job, problem.clone())).await;
-        }
+        self.inner.lock().closed.get_or_insert(problem.clone());
+        self.fail(&problem, |_| true).await;
     }
 
     fn is_live(&self, session: &SessionId, job: &JobId) -> bool {

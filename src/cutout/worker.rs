@@ -45,7 +45,7 @@ pub struct Workers {
 }
 
 /// Starts the workers and the one who looks after the queue. They end when told to drain: each finishes
-/// the job that it has.
+/// the job that it has, and who drains closes the queue.
 pub fn spawn_workers(workers: Workers, tracker: &TaskTracker, draining: &CancellationToken) {
     let count = workers.count;
     let pipeline = Pipeline::new(workers.inference.clone(), workers.limits, workers.pixel_bytes);
@@ -66,8 +66,8 @@ impl Shared {
     async fn work(self: Arc<Self>) {
         let mut state = self.workers.pool.follow();
         loop {
-            // Cancel safety: waiting and claiming lose nothing but at shutdown, when every job that is
-            // left is failed by `look_after`.
+            // Cancel safety: waiting and claiming lose nothing but at shutdown, when every job that no worker
+            // has is ended by `Jobs::close`.
             let claimed = tokio::select! {
                 biased;
                 () = self.draining.cancelled() => return,
@@ -177,7 +177,7 @@ impl Shared {
         loop {
             // Cancel safety: all of these only wait.
             tokio::select! {
-                () = self.draining.cancelled() => break,
+                () = self.draining.cancelled() => return,
                 () = jobs.changed() => {}
                 _ = state.changed() => {}
                 () = tokio::time::sleep(TELL_EVERY), if later => {}
@@ -197,8 +197,6 @@ impl Shared {
             }
             later = jobs.tell_positions(phase == Phase::Ready).await;
         }
-        let gone = Problem::new(Code::Draining, "the server is going away; send the photo again in a moment");
-        jobs.fail_waiting(gone).await;
     }
 }
 

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::AppState;
 use super::error::Refusal;
@@ -24,6 +25,9 @@ use crate::protocol::Code;
 const LINGER: Duration = Duration::from_secs(2);
 /// and at most so much.
 const LINGER_BYTES: usize = 8 << 20;
+/// The same while the server drains: long enough for an answer to be seen, short enough to be gone in
+/// time.
+const LAST_LINGER: Duration = Duration::from_millis(500);
 /// A client that sends nothing for so long has stalled.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -38,37 +42,59 @@ struct Bounded {
     limit: u64,
     /// More came than may. A parser that searches for a boundary would keep all of it.
     exceeded: bool,
+    /// Done when the server drains: from then on nobody waits for what has not come.
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// It was not waited for.
+    cut_short: bool,
 }
 
 impl SharedBody {
-    pub(super) fn new(body: Body, limit: u64) -> Self {
-        let bounded = Bounded { stream: body.into_data_stream(), left: limit, limit, exceeded: false };
+    pub(super) fn new(body: Body, limit: u64, draining: &CancellationToken) -> Self {
+        let bounded = Bounded {
+            stream: body.into_data_stream(),
+            left: limit,
+            limit,
+            exceeded: false,
+            draining: Box::pin(draining.clone().cancelled_owned()),
+            cut_short: false,
+        };
         Self(Arc::new(Mutex::new(bounded)))
     }
 
-    /// The refusal that a body above its limit gets, whatever its parser made of it.
-    fn exceeded(&self) -> Option<Refusal> {
+    /// The refusal that a body above its limit gets, or one that was not waited for, whatever its parser
+    /// made of it.
+    fn ended_here(&self) -> Option<Refusal> {
         let bounded = self.0.lock();
-        let message =
-            format!("more than {} bytes came, the most that is taken; send a smaller photo", bounded.limit);
-        bounded.exceeded.then(|| Refusal::new(Code::UploadTooLarge, message))
+        if bounded.exceeded {
+            let limit = bounded.limit;
+            let message =
+                format!("more than {limit} bytes came, the most that is taken; send a smaller photo");
+            return Some(Refusal::new(Code::UploadTooLarge, message));
+        }
+        let message = "the server is going away; send the photo again in a moment";
+        bounded.cut_short.then(|| Refusal::new(Code::Draining, message))
     }
 
     /// Reads what still comes, in the background, and throws it away.
     fn throw_away(mut self, app: &AppState) {
-        self.0.lock().left = u64::MAX;
+        let linger = if app.draining.is_cancelled() { LAST_LINGER } else { LINGER };
         app.tracker.spawn(async move {
             let read = async {
                 let mut left = LINGER_BYTES;
-                while let Some(Ok(chunk)) = self.next().await {
+                while let Some(Ok(chunk)) = self.rest().await {
                     left = left.saturating_sub(chunk.len());
                     if left == 0 {
                         return;
                     }
                 }
             };
-            let _ = tokio::time::timeout(LINGER, read).await;
+            let _ = tokio::time::timeout(linger, read).await;
         });
+    }
+
+    /// What is thrown away comes also while the server drains.
+    async fn rest(&mut self) -> Option<Result<Bytes, axum::Error>> {
+        std::future::poll_fn(|context| self.0.lock().stream.poll_next_unpin(context)).await
     }
 
     /// The next piece; an error when the client went away or sends nothing more.
@@ -100,6 +126,10 @@ impl Stream for SharedBody {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut bounded = self.0.lock();
         let next = bounded.stream.poll_next_unpin(context);
+        if next.is_pending() && bounded.draining.as_mut().poll(context).is_ready() {
+            bounded.cut_short = true;
+            return Poll::Ready(Some(Err(axum::Error::new("the server is going away"))));
+        }
         let Poll::Ready(Some(Ok(piece))) = &next else { return next };
         match bounded.left.checked_sub(piece.len() as u64) {
             Some(left) => {
@@ -134,7 +164,7 @@ impl Announced {
 
 /// A refusal whose request has a body that was not read to its end.
 pub(super) fn refuse(app: &AppState, refusal: Refusal, body: SharedBody, announced: &Announced) -> Response {
-    let refusal = body.exceeded().unwrap_or(refusal);
+    let refusal = body.ended_here().unwrap_or(refusal);
     if !announced.expects_continue {
         body.throw_away(app);
     }

@@ -42,7 +42,7 @@ pub(super) async fn cutouts(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let announced = Announced::of(&parts.headers);
-    let body = SharedBody::new(body, app.intake.limits().max_bytes + FORM_SLACK);
+    let body = SharedBody::new(body, app.intake.limits().max_bytes + FORM_SLACK, &app.draining);
     let take = async {
         let shop = app.admission.work(&parts.headers)?;
         let query = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());

@@ -29,7 +29,7 @@ pub(super) async fn upload(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let announced = Announced::of(&parts.headers);
-    let body = SharedBody::new(body, app.intake.limits().max_bytes + FORM_SLACK);
+    let body = SharedBody::new(body, app.intake.limits().max_bytes + FORM_SLACK, &app.draining);
     let take = async {
         let asked = Asked::from_query(query.as_deref().unwrap_or_default())?;
         let opened = authorised(&app, &parts.headers, asked.token.as_deref(), &session).await?;

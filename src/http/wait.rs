@@ -2,14 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::AppState;
 use super::uploads::Taken;
+use crate::cutout::Jobs;
 use crate::protocol::{Code, CutoutEvent, Event, JobId, JobStatus, Problem, SessionId};
 use crate::session::follow::Start;
-use crate::session::{EventKey, Followed, Follower};
+use crate::session::{Followed, Follower, Logs};
+
+/// So often a request that waits looks whether its job is still there.
+const LOOK: Duration = Duration::from_secs(1);
+/// A job that isn't there at so many looks in a row has ended, and had all the time between them to say so.
+const LOOKS: u32 = 3;
 
 /// How many requests wait for each job that such a request made. Bounded by the jobs that are live.
 pub type Waiters = Mutex<HashMap<JobId, usize>>;
@@ -59,24 +66,41 @@ pub(super) async fn for_cutout(
     taken: &Taken,
 ) -> Result<CutoutEvent, Problem> {
     let mut guard = CancelOnDrop::new(app, &taken.job, taken.made_here);
-    let ended = follow(app, session, &taken.job).await;
+    let ended = follow(&app.logs, app.jobs.as_ref(), session, &taken.job).await;
     if let Some(guard) = &mut guard {
         guard.ended = true;
     }
     ended
 }
 
-async fn follow(app: &AppState, session: &SessionId, job: &JobId) -> Result<CutoutEvent, Problem> {
+async fn follow(
+    logs: &Arc<dyn Logs>,
+    jobs: &dyn Jobs,
+    session: &SessionId,
+    job: &JobId,
+) -> Result<CutoutEvent, Problem> {
     let expired = |_| Problem::new(Code::SessionExpired, "the session expired before the cutout was done");
-    let start = Start::After(EventKey::START);
-    let mut follower =
-        Follower::start(Arc::clone(&app.logs), session.clone(), start).await.map_err(expired)?.unbounded();
-    let mut why = None;
+    // The present first: it still has the end of a job that is too old for the log.
+    let follower = Follower::start(Arc::clone(logs), session.clone(), Start::Unknown).await;
+    let mut follower = follower.map_err(expired)?.unbounded();
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut why, mut missed) = (None, 0);
     loop {
-        let entry = match follower.next().await.map_err(expired)? {
-            Followed::Entry(entry) => entry,
-            Followed::Reset | Followed::TooSlow => continue,
+        // Cancel safety: nothing is taken from the log until it is returned, and a look is only a look.
+        let followed = tokio::select! {
+            biased;
+            followed = follower.next() => followed.map_err(expired)?,
+            _ = looks.tick() => {
+                missed = if jobs.is_live(session, job) { 0 } else { missed + 1 };
+                if missed >= LOOKS {
+                    let message = "the job has ended, and what became of it is no longer kept; send the photo again";
+                    return Err(Problem::new(Code::UnknownJob, message).about_job(job));
+                }
+                continue;
+            }
         };
+        let Followed::Entry(entry) = followed else { continue };
         match &entry.event {
             Event::Cutout(cutout) if cutout.job == *job => return Ok(cutout.as_ref().clone()),
             Event::Problem(problem) if problem.job.as_ref() == Some(job) => why = Some(problem.clone()),
@@ -91,5 +115,24 @@ async fn follow(app: &AppState, session: &SessionId, job: &JobId) -> Result<Cuto
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cutout::{MemoryJobs, Pace};
+    use crate::protocol::UploadId;
+    use crate::session::MemoryLogs;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_whose_end_nobody_remembers_is_not_waited_for() {
+        let logs: Arc<dyn Logs> = Arc::new(MemoryLogs::default());
+        let jobs = MemoryJobs::new(1, Arc::clone(&logs), Arc::new(Pace::new(1)));
+        let session = SessionId::random();
+        logs.create(&session).await;
+        let job = JobId::of(&session, &UploadId::random());
+        let ended = tokio::time::timeout(LOOK * 5, follow(&logs, &jobs, &session, &job)).await;
+        assert_eq!(ended.expect("in bounded time").expect_err("no cutout").code, Code::UnknownJob);
     }
 }

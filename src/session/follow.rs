@@ -184,7 +184,8 @@ mod tests {
         logs.create(&session).await;
         let mut slow = follower(&logs, &session, Start::After(EventKey::START)).await;
         assert!(tokio::time::timeout(std::time::Duration::ZERO, slow.next()).await.is_err(), "caught up");
-        for _ in 0..=CHANNEL_BYTES / 320 {
+        let one = Entry::new(EventKey::START, 0, event("")).weight();
+        for _ in 0..=CHANNEL_BYTES / one {
             logs.append(&session, 0, event("")).await.expect("there");
         }
         assert_eq!(text(&mut slow).await, "TooSlow");

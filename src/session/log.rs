@@ -1,5 +1,6 @@
 //! The seam of the logs: append, replay after a key, follow.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -18,12 +19,14 @@ pub struct Entry {
     /// What happened.
     pub event: Event,
     json: OnceLock<String>,
+    weight: usize,
 }
 
 impl Entry {
     /// A new one.
     pub fn new(key: EventKey, at_ms: u64, event: Event) -> Self {
-        Self { key, at_ms, event, json: OnceLock::new() }
+        let weight = size_of::<Self>() + 2 * json_len(&event);
+        Self { key, at_ms, event, json: OnceLock::new(), weight }
     }
 
     /// As a session that opened at `opened_at_ms` sees it: with its id, `ready.cold`, and how
@@ -54,15 +57,32 @@ impl Entry {
         format!(r#"{open},"id":"{}"}}"#, self.key.to_id(session))
     }
 
-    /// About how many bytes it holds and sends; what the bounds count.
+    /// How many bytes it takes, its JSON included, which is kept from the first time that it is sent; what
+    /// the bounds count. Its texts stand in the JSON, so they are no longer than that.
     pub fn weight(&self) -> usize {
-        let text = match &self.event {
-            Event::Problem(problem) => problem.message.len(),
-            Event::Stage(stage) => stage.detail.as_ref().map_or(0, String::len),
-            _ => 0,
-        };
-        320 + text
+        self.weight
     }
+}
+
+/// Counts what is written and keeps nothing.
+struct Count(usize);
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn json_len(event: &Event) -> usize {
+    let mut count = Count(0);
+    // The count can't fail, and what can't be written as JSON is never sent.
+    let _ = serde_json::to_writer(&mut count, event);
+    count.0
 }
 
 /// What stands in the logs after a key.

@@ -14,7 +14,8 @@ use crate::protocol::{Event, SessionId};
 
 /// A run of two minutes with three stages at four progress events a second is 1,440 events.
 const RUN_BOUNDS: Bounds = Bounds { entries: 2048, bytes: 2 << 20, age_ms: 24 * 3_600_000, subjects: 16 };
-/// One job makes about 15 events; a session of many photos still replays its last thirty.
+/// One job makes about 15 events of some 600 bytes; a session of many photos still replays its last
+/// twenty-five.
 const SESSION_BOUNDS: Bounds =
     Bounds { entries: 512, bytes: 256 << 10, age_ms: 24 * 3_600_000, subjects: 1024 };
 

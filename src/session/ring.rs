@@ -15,7 +15,8 @@ pub(super) struct Bounds {
     pub(super) bytes: usize,
     /// Their age in milliseconds.
     pub(super) age_ms: u64,
-    /// Subjects (stages, uploads, jobs) in the present.
+    /// Subjects (stages, uploads, jobs) in the present. Their last events stay when they are too old for
+    /// the log, so they come on top of its weight.
     pub(super) subjects: usize,
 }
 
@@ -140,6 +141,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{CutoutEvent, CutoutId, Delivery, SessionId, Timings};
 
     const SMALL: Bounds = Bounds { entries: 3, bytes: 100_000, age_ms: 1000, subjects: 4 };
 
@@ -167,8 +169,43 @@ mod tests {
     #[test]
     fn age_and_weight_are_bounds_too() {
         assert_eq!(entries_after(&filled(SMALL, &[0, 500, 1400]), 1), Some(vec![2, 3]));
-        let light = Bounds { bytes: 650, ..SMALL };
+        let one = Entry::new(EventKey::START, 0, Event::Reset { reason: "1".into() }).weight();
+        let light = Bounds { bytes: one * 5 / 2, ..SMALL };
         assert_eq!(entries_after(&filled(light, &[1, 2, 3]), 1), Some(vec![2, 3]));
+    }
+
+    #[test]
+    fn an_event_weighs_what_it_holds_and_what_is_kept_of_its_json() {
+        let bounds = Bounds { entries: 1000, bytes: 20_000, ..SMALL };
+        let (mut ring, session) = (Ring::new(bounds), SessionId::random());
+        let job = JobId::of(&session, &UploadId::random());
+        for n in 1..=100 {
+            let cutout = CutoutEvent {
+                job: job.clone(),
+                id_cutout: CutoutId::random(),
+                url: "/u".repeat(200),
+                lasting_url: "/l".repeat(200),
+                mime: "image/png".into(),
+                width: 1,
+                height: 1,
+                bytes: 1,
+                model: "m".into(),
+                cached: false,
+                degraded: false,
+                delivery: Delivery::Url,
+                timings_ms: Timings::default(),
+                notes: vec!["a_note".repeat(20)],
+            };
+            ring.push(Entry::new(EventKey { run: 0, entry: n }, n, Event::Cutout(Box::new(cutout))));
+        }
+        let held = ring.entries.iter().map(|entry| {
+            let Event::Cutout(cutout) = &entry.event else { panic!("a cutout") };
+            let texts = cutout.url.len() + cutout.lasting_url.len() + cutout.notes[0].len();
+            size_of::<Entry>() + texts + entry.json(&session, 0, Delivery::Url).len()
+        });
+        let held: usize = held.sum();
+        assert!(held <= bounds.bytes, "{held} bytes in {} entries", ring.entries.len());
+        assert!(held > bounds.bytes / 2, "and not much less than may be: {held}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One line for each run: who or what triggered it, when, how it ended, which deploy.
 
-use super::Cause;
+use super::{Cause, GOING_AWAY};
 use crate::protocol::RunId;
 
 /// How a run ended.
@@ -8,6 +8,8 @@ use crate::protocol::RunId;
 pub(super) enum Outcome<'a> {
     Ready,
     Failed(&'a str),
+    /// The server went away before it could.
+    Aborted,
 }
 
 pub(super) fn run_ended(
@@ -21,6 +23,7 @@ pub(super) fn run_ended(
     let (outcome, reason) = match outcome {
         Outcome::Ready => ("ready", ""),
         Outcome::Failed(reason) => ("failed", *reason),
+        Outcome::Aborted => ("aborted", GOING_AWAY),
     };
     let session = cause.session.as_ref().map_or("", |session| session.as_str());
     tracing::info!(

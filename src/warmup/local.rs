@@ -1,5 +1,8 @@
 //! The model in this process: one run at a time, unload and reload.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::audit::{self, Outcome};
 use super::report::Reporter;
 use super::run::{Proven, Run, RunError};
-use super::{Cause, History, Known, Phase, Pool, PoolError, PoolState, warmup_failed};
+use super::{Cause, GOING_AWAY, History, Known, Phase, Pool, PoolError, PoolState, warmup_failed};
 use crate::clock;
 use crate::model::{Loader, Segmenter};
 use crate::protocol::{Event, Ready, RunId, Stage};
@@ -129,17 +132,20 @@ impl LocalPool {
         mut reporter: Reporter,
         with_process: bool,
     ) {
+        // Cancel safety: what is dropped half-way is a run that nobody will use.
         let ended = tokio::select! {
-            () = self.draining.cancelled() => Err(RunError { reason: "the server is going away".to_owned() }),
-            ended = self.run.drive(&mut reporter) => ended,
+            biased;
+            ended = self.run.drive(&mut reporter) => Some(ended),
+            () = self.draining.cancelled() => None,
         };
         let mut failed_at = self.gate.lock().await;
         let ended_ms = clock::now_ms();
         let started_ms = self.state.borrow().started_ms;
         let total_ms = ended_ms.saturating_sub(started_ms);
-        metrics::histogram!("warmcut_warmup_seconds").record(total_ms as f64 / 1000.0);
+        let record = || metrics::histogram!("warmcut_warmup_seconds").record(total_ms as f64 / 1000.0);
         match ended {
-            Ok(proven) => {
+            Some(Ok(proven)) => {
+                record();
                 *failed_at = None;
                 self.succeed(&run, &reporter, proven, (ended_ms, total_ms)).await;
                 audit::run_ended(&run, &cause, started_ms, ended_ms, &self.settings.deploy, &Outcome::Ready);
@@ -149,7 +155,8 @@ impl LocalPool {
                 let (history, key, stages) = (Arc::clone(&self.history), self.key(), reporter.done);
                 tokio::task::spawn_blocking(move || history.record(&key, with_process, total_ms, &stages));
             }
-            Err(RunError { reason }) => {
+            Some(Err(RunError { reason })) => {
+                record();
                 *failed_at = Some(Instant::now());
                 reporter.event(ended_ms, Event::Problem(warmup_failed(&reason).about_run(&run))).await;
                 self.state.send_modify(|state| {
@@ -165,6 +172,24 @@ impl LocalPool {
                     ended_ms,
                     &self.settings.deploy,
                     &Outcome::Failed(&reason),
+                );
+            }
+            // No problem in the log: the model is well, and channels hear `drain`.
+            None => {
+                self.state.send_modify(|state| {
+                    state.phase = Phase::Cold;
+                    state.ended_ms = Some(ended_ms);
+                    // For who waits for the model within a request.
+                    state.error = Some(GOING_AWAY.to_owned());
+                });
+                metrics::counter!("warmcut_warmups_total", "outcome" => "aborted").increment(1);
+                audit::run_ended(
+                    &run,
+                    &cause,
+                    started_ms,
+                    ended_ms,
+                    &self.settings.deploy,
+                    &Outcome::Aborted,
                 );
             }
         }

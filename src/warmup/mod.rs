@@ -24,6 +24,9 @@ pub use history::{Estimates, History, Percentiles};
 pub use local::{LocalPool, Settings};
 pub use validation::Known;
 
+/// Why there is no model when the server ends; nobody's failure.
+const GOING_AWAY: &str = "the server is going away";
+
 /// Who or what wants the model.
 #[derive(Clone, Debug)]
 pub struct Cause {
@@ -117,7 +120,7 @@ pub enum PoolError {
     #[error("a warm-up is under way; unload when it has ended")]
     Warming,
     /// The server is going away.
-    #[error("the server is going away")]
+    #[error("{GOING_AWAY}")]
     Draining,
 }
 

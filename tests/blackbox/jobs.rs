@@ -264,3 +264,18 @@ async fn a_long_mistake_does_not_hang_those_who_wait() {
     let (answer, ()) = tokio::join!(waiting, mistake);
     assert_eq!(answer.0, 200);
 }
+
+#[tokio::test]
+async fn who_waits_for_a_job_whose_end_has_left_the_log_gets_its_cutout() {
+    let app = TestApp::ready().await;
+    let session = app.open().await;
+    assert_eq!(app.upload(&session, "upload=u1&wait=true", photo(1)).await.0, 200);
+    // Each refusal is two events, and a log keeps 512.
+    for _ in 0..300 {
+        assert_eq!(app.upload(&session, "upload=bad&model=none", photo(1)).await.0, 404);
+    }
+    let again = app.upload(&session, "upload=u1&wait=true", photo(1));
+    let (status, _) = tokio::time::timeout(PATIENCE, again).await.expect("an answer");
+    assert_eq!(status, 200);
+    assert_eq!(app.script.inferred(), 2, "the warm-up's and the photo's");
+}

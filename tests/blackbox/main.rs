@@ -11,6 +11,7 @@ mod edges;
 mod golden;
 mod jobs;
 mod older;
+mod process;
 mod script;
 mod shutdown;
 mod slow_clients;

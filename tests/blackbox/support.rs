@@ -51,8 +51,7 @@ impl TestApp {
         let address = server.address;
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(async { drop(stopped.await) }));
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, http, script, stop: Some(stop), server: Some(server) }
+        Self { address, http: client(), script, stop: Some(stop), server: Some(server) }
     }
 
     /// A server that does nothing unusual and is ready.
@@ -150,6 +149,13 @@ impl Drop for TestApp {
             server.abort();
         }
     }
+}
+
+/// An HTTP client that talks to this machine only.
+pub fn client() -> reqwest::Client {
+    // Several tests in one process: the first one chooses.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 pub async fn body(response: reqwest::Response) -> (u16, Value) {

@@ -11,7 +11,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -70,6 +70,8 @@ pub enum Begun {
 /// Uploads on their way in.
 pub struct Intake {
     receiving: Mutex<HashMap<Key, Arc<Receiving>>>,
+    /// Set once no more photos are taken, while `receiving` is locked: why not.
+    closed: OnceLock<Problem>,
     logs: Arc<dyn Logs>,
     jobs: Arc<dyn Jobs>,
     pool: Arc<dyn Pool>,
@@ -106,6 +108,7 @@ impl Intake {
         let Parts { logs, jobs, pool, blobs, results, links, limits, models } = parts;
         Arc::new(Self {
             receiving: Mutex::default(),
+            closed: OnceLock::new(),
             logs,
             jobs,
             pool,
@@ -193,6 +196,9 @@ impl Intake {
     }
 
     fn judge(&self, new: &NewUpload) -> Result<(), Problem> {
+        if let Some(closed) = self.closed.get() {
+            return Err(closed.clone());
+        }
         self.limits.judge_size(new.bytes)?;
         self.judge_model(&new.options)
     }
@@ -288,6 +294,23 @@ impl Intake {
                 self.reject(&receiving, Problem::new(Code::Canceled, "the upload was canceled")).await
             }
             None => false,
+        }
+    }
+
+    /// Takes no more photos, from this call on, and ends those on their way; their sessions are told
+    /// when the future runs.
+    pub fn close(self: &Arc<Self>, problem: Problem) -> impl Future<Output = ()> + use<> {
+        self.closed.get_or_init(|| problem.clone());
+        // Whoever comes later finds it closed.
+        let on_their_way: Vec<_> = self.receiving.lock().values().cloned().collect();
+        for receiving in &on_their_way {
+            receiving.turn.lock().writer += 1;
+        }
+        let intake = Arc::clone(self);
+        async move {
+            for receiving in on_their_way {
+                intake.reject(&receiving, problem.clone()).await;
+            }
         }
     }
 

@@ -263,3 +263,17 @@ async fn a_photo_is_judged_by_its_header_however_slowly_that_comes() {
         assert!(taken <= soon, "{taken} bytes were taken");
     }
 }
+
+#[tokio::test]
+async fn a_closed_intake_ends_what_is_half_here_and_takes_nothing_more() {
+    let fixture = fixture().await;
+    let mut writer = fixture.begin().await.expect("accepted");
+    writer.write(b"\x89PNG").await.expect("taken");
+    let told = fixture.intake.close(Problem::new(Code::Draining, "going"));
+    // From here on, whether the session has been told yet or not.
+    assert_eq!(writer.write(b"more").await.expect_err("closed").code, Code::Draining);
+    assert_eq!(fixture.begin().await.err().expect("closed").code, Code::Draining);
+    told.await;
+    assert_eq!(fixture.rejected().await, Some(Code::Draining));
+    assert_eq!(fixture.intake.count(), 0);
+}

@@ -124,6 +124,9 @@ impl Writer {
     }
 
     fn not_my_turn(&self) -> Problem {
+        if let Some(closed) = self.intake.closed.get() {
+            return closed.clone().about_upload(self.upload());
+        }
         let message = "this upload was canceled, has ended, or goes on over another connection";
         Problem::new(Code::UploadInProgress, message).about_upload(self.upload())
     }
