@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 
 use super::AppState;
+use super::address::Visitor;
 use super::admission::bearer;
 use super::error::{Answer, Refusal};
 use crate::clock;
@@ -48,6 +49,7 @@ pub(super) async fn open(
     headers: &HeaderMap,
     query: &OpenQuery,
     token: Option<&str>,
+    Visitor(address): Visitor,
 ) -> Answer<Opened> {
     if app.draining.is_cancelled() {
         return Err(Refusal::new(Code::Draining, "the server is going away; try again in a moment"));
@@ -62,7 +64,8 @@ pub(super) async fn open(
         None => {
             let shop = app.admission.session(headers, query.key.as_deref())?;
             let origin = headers.get("origin").and_then(|origin| origin.to_str().ok()).map(str::to_owned);
-            let opening = Opening { nonce: query.open.clone(), key: query.key.clone(), origin, shop };
+            let opening =
+                Opening { nonce: query.open.clone(), key: query.key.clone(), origin, shop, address };
             app.sessions.open(opening).await?
         }
     };
@@ -97,8 +100,9 @@ impl Channel {
         headers: &HeaderMap,
         query: &OpenQuery,
         token: Option<&str>,
+        visitor: Visitor,
     ) -> Answer<Self> {
-        let opened = open(app, headers, query, token).await?;
+        let opened = open(app, headers, query, token, visitor).await?;
         let guard = opened.session.channel()?;
         let start = Start::from_last_id(last_event_id(headers, query), &opened.session.id);
         let follower = Follower::start(Arc::clone(&app.logs), opened.session.id.clone(), start).await?;

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::AppState;
+use super::address::Visitor;
 use super::channel::{Channel, OpenQuery};
 use super::error::Refusal;
 use super::ws_recv::RecvLoop;
@@ -50,6 +51,7 @@ impl Close {
 /// Opens or resumes a session over a WebSocket.
 pub(super) async fn socket(
     State(app): State<AppState>,
+    visitor: Visitor,
     headers: HeaderMap,
     Query(query): Query<OpenQuery>,
     upgrade: WebSocketUpgrade,
@@ -66,7 +68,7 @@ pub(super) async fn socket(
         .on_upgrade(move |socket| async move {
             // Shutdown waits for upgraded connections only because of this token (axum#3831).
             let _task = task;
-            match Channel::open(&app, &headers, &query, token.as_deref()).await {
+            match Channel::open(&app, &headers, &query, token.as_deref(), visitor).await {
                 Ok(channel) => run(app, socket, channel).await,
                 Err(Refusal(problem)) => refuse(socket, problem).await,
             }

@@ -164,7 +164,10 @@ impl Intake {
                 self.refuse(session, &id, problem.clone(), (0, None)).await;
                 Err(problem.about_upload(&id))
             }
-            begun => begun,
+            begun => {
+                session.note_upload();
+                begun
+            }
         }
     }
 
