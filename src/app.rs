@@ -19,7 +19,7 @@ use crate::http::{self, Admission, App, AppState, Keys};
 use crate::model::{Loader, Source, U2NetLoader, u2net};
 use crate::protocol::{Code, Limits, Problem};
 use crate::session::token::Secret;
-use crate::session::{Logs, MemoryLogs, MemorySessions};
+use crate::session::{Logs, MemoryLogs, MemorySessions, SessionBounds};
 use crate::spool::Spool;
 use crate::telemetry;
 use crate::warmup::{Cause, History, Known, LocalPool, Phase, Pool, Settings};
@@ -91,8 +91,8 @@ impl Server {
             (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let logs: Arc<dyn Logs> = Arc::new(MemoryLogs::default());
         let secret = Secret::random();
-        let sessions =
-            MemorySessions::new(Arc::clone(&logs), secret.clone(), config.session_ttl, config.max_sessions);
+        let bounds = session_bounds(config, keys.as_ref());
+        let sessions = MemorySessions::new(Arc::clone(&logs), secret.clone(), config.session_ttl, bounds);
 
         let settings = Settings {
             stage_timeout: config.warmup_timeout,
@@ -165,6 +165,7 @@ impl Server {
                 accepts: ["image/jpeg", "image/png", "image/webp"].map(str::to_owned).to_vec(),
             },
             ping_every: config.ping_every,
+            proxies: config.proxies,
             metrics,
             static_dir: config.static_dir.clone(),
             waiters: http::Waiters::default(),
@@ -227,6 +228,19 @@ async fn jobs_finished(app: &AppState) {
 fn warn_of_open_door(address: &SocketAddr, has_keys: bool) {
     if !address.ip().is_loopback() && !has_keys {
         tracing::warn!(%address, "listening beyond this machine without keys: any program may use this server; see --keys");
+    }
+}
+
+/// How many sessions there may be, and how many of one address or shop.
+fn session_bounds(config: &Config, keys: Option<&Keys>) -> SessionBounds {
+    let all = config.max_sessions;
+    let or_all = |bound: usize| if bound == 0 { all } else { bound };
+    // A shop that is alone takes nobody's place.
+    let half = if keys.is_some_and(|keys| keys.shops() > 1) { all.div_ceil(2) } else { all };
+    SessionBounds {
+        all,
+        per_address: or_all(config.max_sessions_per_address),
+        per_shop: config.max_sessions_per_shop.map_or(half, or_all),
     }
 }
 

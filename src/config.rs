@@ -112,6 +112,16 @@ pub struct Config {
     /// Sessions at once
     #[arg(long, value_parser = count, default_value_t = 20_000)]
     pub max_sessions: usize,
+    /// Sessions of one address at once, an IPv6 /64 being one; 0 is no bound
+    #[arg(long, default_value_t = 1000)]
+    pub max_sessions_per_address: usize,
+    /// Sessions of one shop at once; 0 is no bound [default: half of --max-sessions with several shops]
+    #[arg(long)]
+    pub max_sessions_per_shop: Option<usize>,
+    /// Proxies in front of this server that append to X-Forwarded-For: how the address of a visitor is
+    /// known. Only with a port that nobody reaches but through them
+    #[arg(long, default_value_t = 0)]
+    pub proxies: usize,
     /// A session lives so long without channel or request
     #[arg(long, value_parser = some_time, default_value = "30m")]
     pub session_ttl: Duration,

@@ -44,6 +44,10 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_gauge!("warmcut_sessions", "Sessions that have not expired");
+    describe_counter!(
+        "warmcut_sessions_evicted_total",
+        "Idle sessions without an upload that made room for others"
+    );
     describe_gauge!("warmcut_channels", "Open SSE streams and WebSockets");
     describe_gauge!("warmcut_jobs_waiting", "Jobs that no worker has claimed");
     describe_gauge!("warmcut_jobs_running", "Jobs that a worker has");

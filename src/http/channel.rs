@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 
 use super::AppState;
+use super::address::Visitor;
 use super::admission::bearer;
 use super::error::{Answer, Refusal};
 use super::headers::text;
@@ -49,6 +50,7 @@ pub(super) async fn open(
     headers: &HeaderMap,
     query: &OpenQuery,
     token: Option<&str>,
+    Visitor(address): Visitor,
 ) -> Answer<Opened> {
     if app.draining.is_cancelled() {
         return Err(Refusal::new(Code::Draining, "the server is going away; try again in a moment"));
@@ -63,7 +65,8 @@ pub(super) async fn open(
         None => {
             let shop = app.admission.session(headers, query.key.as_deref())?;
             let origin = text(headers, "origin").map(str::to_owned);
-            let opening = Opening { nonce: query.open.clone(), key: query.key.clone(), origin, shop };
+            let opening =
+                Opening { nonce: query.open.clone(), key: query.key.clone(), origin, shop, address };
             app.sessions.open(opening).await?
         }
     };
@@ -97,8 +100,9 @@ impl Channel {
         headers: &HeaderMap,
         query: &OpenQuery,
         token: Option<&str>,
+        visitor: Visitor,
     ) -> Answer<Self> {
-        let opened = open(app, headers, query, token).await?;
+        let opened = open(app, headers, query, token, visitor).await?;
         let guard = opened.session.channel()?;
         let start = Start::from_last_id(last_event_id(headers, query), &opened.session.id);
         let follower = Follower::start(Arc::clone(&app.logs), opened.session.id.clone(), start).await?;

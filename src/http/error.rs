@@ -35,11 +35,13 @@ impl From<Problem> for Refusal {
 
 impl From<OpenError> for Refusal {
     fn from(error: OpenError) -> Self {
-        let code = match error {
-            OpenError::Full { .. } => Code::RateLimited,
-            OpenError::WeakNonce { .. } => Code::BadRequest,
-        };
-        Self::new(code, error.to_string())
+        match error {
+            OpenError::Full { .. } | OpenError::AddressFull { .. } | OpenError::ShopFull { .. } => {
+                // Room is made within a minute where it can be.
+                Self(Problem::new(Code::RateLimited, error.to_string()).retry_after(60))
+            }
+            OpenError::WeakNonce { .. } => Self::new(Code::BadRequest, error.to_string()),
+        }
     }
 }
 

@@ -112,6 +112,11 @@ impl Keys {
         Ok(keys)
     }
 
+    /// How many shops there are.
+    pub fn shops(&self) -> usize {
+        self.publishable.len()
+    }
+
     /// The shop of a publishable key, and whether a page of this origin may use it.
     pub(super) fn shop_of(&self, publishable: &str, origin: Option<&str>) -> Option<(Arc<str>, bool)> {
         let shop = self.publishable.get(publishable)?;

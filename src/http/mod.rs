@@ -3,6 +3,7 @@
 //! Handlers admit a request, hand it to a session, the warm-up or the cutout, and turn what comes back
 //! into a response. What a channel shows comes from the session's log and from nowhere else.
 
+mod address;
 mod admission;
 mod assets;
 mod body;
@@ -74,6 +75,8 @@ pub struct App {
     pub limits: Limits,
     /// Without an event for so long, a channel says `ping`.
     pub ping_every: Duration,
+    /// Proxies in front that append to `X-Forwarded-For`.
+    pub proxies: usize,
     /// Prometheus text.
     pub metrics: PrometheusHandle,
     /// Pages from a folder instead of the built-in ones.

@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 
 use super::AppState;
+use super::address::Visitor;
 use super::admission::bearer;
 use super::channel::{self, OpenQuery, session_event};
 use super::error::{Answer, Refusal};
@@ -20,10 +21,11 @@ use crate::session::{Opened, SessionError, snapshot};
 /// `POST /v1/sessions`.
 pub(super) async fn open(
     State(app): State<AppState>,
+    visitor: Visitor,
     headers: HeaderMap,
     Query(query): Query<OpenQuery>,
 ) -> Answer {
-    let opened = channel::open(&app, &headers, &query, None).await?;
+    let opened = channel::open(&app, &headers, &query, None, visitor).await?;
     let place = format!("/v1/sessions/{}", opened.session.id);
     let headers = [(header::LOCATION, place), (header::CACHE_CONTROL, "no-store".to_owned())];
     Ok((StatusCode::CREATED, headers, Json(session_event(&app, &opened))).into_response())

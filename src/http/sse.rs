@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 
 use super::AppState;
+use super::address::Visitor;
 use super::channel::{Channel, Next, OpenQuery};
 use super::error::Answer;
 use super::extract::Query;
@@ -21,6 +22,7 @@ const PREAMBLE: &str = ": warmcut\nretry: 2000\n";
 pub(super) async fn events(
     State(app): State<AppState>,
     method: Method,
+    visitor: Visitor,
     headers: HeaderMap,
     Query(query): Query<OpenQuery>,
 ) -> Answer {
@@ -28,7 +30,7 @@ pub(super) async fn events(
     if method != Method::GET {
         return Ok(super::error::only("GET").await);
     }
-    let channel = Channel::open(&app, &headers, &query, None).await?;
+    let channel = Channel::open(&app, &headers, &query, None, visitor).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store, no-transform"),

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::AppState;
+use super::address::Visitor;
 use super::channel::{Channel, OpenQuery};
 use super::error::{self, Answer, Refusal};
 use super::extract::Query;
@@ -64,6 +65,7 @@ impl Close {
 /// Opens or resumes a session over a WebSocket.
 pub(super) async fn socket(
     State(app): State<AppState>,
+    visitor: Visitor,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     query: Answer<Query<OpenQuery>>,
     headers: HeaderMap,
@@ -87,7 +89,7 @@ pub(super) async fn socket(
             let _task = task;
             let opened = async {
                 let Query(query) = query?;
-                Channel::open(&app, &headers, &query, token.as_deref()).await
+                Channel::open(&app, &headers, &query, token.as_deref(), visitor).await
             };
             match opened.await {
                 Ok(channel) => run(app, socket, channel).await,

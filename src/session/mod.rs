@@ -14,6 +14,7 @@ mod memory_log;
 pub mod registry;
 mod ring;
 pub mod snapshot;
+mod table;
 pub mod token;
 
 pub use follow::{Followed, Follower};
@@ -21,3 +22,4 @@ pub use key::EventKey;
 pub use log::{Entry, LogError, Logs, Read};
 pub use memory_log::MemoryLogs;
 pub use registry::{MemorySessions, OpenError, Opened, Opening, Session, SessionError, Sessions};
+pub use table::SessionBounds;

@@ -1,8 +1,11 @@
 //! Who is here: opening, finding and forgetting sessions.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Logs;
+use super::table::{NonceKey, Owner, SessionBounds, Table};
 use super::token::{Secret, digest};
 use crate::clock;
 use crate::protocol::SessionId;
@@ -31,6 +35,7 @@ pub struct Session {
     pub ended: CancellationToken,
     channels: AtomicUsize,
     last_use: Mutex<Instant>,
+    uploaded: AtomicBool,
 }
 
 impl Session {
@@ -43,6 +48,7 @@ impl Session {
             ended: CancellationToken::new(),
             channels: AtomicUsize::new(0),
             last_use: Mutex::new(Instant::now()),
+            uploaded: AtomicBool::new(false),
         }
     }
 
@@ -64,9 +70,18 @@ impl Session {
         *self.last_use.lock() = Instant::now();
     }
 
-    /// When it expires; none while a channel is open.
-    fn deadline(&self, ttl: Duration) -> Option<Instant> {
-        (self.channels.load(Ordering::Acquire) == 0).then(|| *self.last_use.lock() + ttl)
+    /// Since when there has been neither channel nor request; none while a channel is open.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.channels.load(Ordering::Acquire) == 0).then(|| *self.last_use.lock())
+    }
+
+    /// A photo of it was taken, so there may be something to come back for.
+    pub fn note_upload(&self) {
+        self.uploaded.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_uploaded(&self) -> bool {
+        self.uploaded.load(Ordering::Acquire)
     }
 }
 
@@ -93,6 +108,8 @@ pub struct Opening {
     pub origin: Option<String>,
     /// The shop that the key belongs to.
     pub shop: Option<Arc<str>>,
+    /// The visitor's address, where it is known.
+    pub address: Option<IpAddr>,
 }
 
 /// A session and what its browser needs to come back.
@@ -113,6 +130,18 @@ pub enum OpenError {
     #[error("there are {limit} sessions already, the most that this server holds; try again in a minute")]
     Full {
         /// How many are held at most.
+        limit: usize,
+    },
+    /// All places of one address are taken.
+    #[error("this address has {limit} sessions already, the most that one may have; try again in a minute")]
+    AddressFull {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// All places of one shop are taken.
+    #[error("this shop has {limit} sessions already, the most that one may have; try again in a minute")]
+    ShopFull {
+        /// How many it may have.
         limit: usize,
     },
     /// Too short to be unguessable, or not plain.
@@ -161,27 +190,22 @@ pub trait Sessions: Send + Sync + 'static {
     fn count(&self) -> usize;
 }
 
-type NonceKey = [u8; 32];
-
-#[derive(Default)]
-struct Table {
-    sessions: HashMap<SessionId, (Arc<Session>, Option<NonceKey>)>,
-    nonces: HashMap<NonceKey, SessionId>,
-}
-
 /// The sessions of one process.
 pub struct MemorySessions {
     table: Mutex<Table>,
     logs: Arc<dyn Logs>,
     secret: Secret,
     ttl: Duration,
-    limit: usize,
+    bounds: SessionBounds,
+    /// The operator has been told of an address that has all that it may.
+    told_of_address: AtomicBool,
 }
 
 impl MemorySessions {
     /// An empty registry.
-    pub fn new(logs: Arc<dyn Logs>, secret: Secret, ttl: Duration, limit: usize) -> Arc<Self> {
-        Arc::new(Self { table: Mutex::default(), logs, secret, ttl, limit })
+    pub fn new(logs: Arc<dyn Logs>, secret: Secret, ttl: Duration, bounds: SessionBounds) -> Arc<Self> {
+        let told_of_address = AtomicBool::new(false);
+        Arc::new(Self { table: Mutex::default(), logs, secret, ttl, bounds, told_of_address })
     }
 
     /// Forgets idle sessions, for ever. A session is forgotten at most a fifteenth of its time to live late.
@@ -190,33 +214,43 @@ impl MemorySessions {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
-            for session in self.take_expired(Instant::now()) {
-                session.ended.cancel();
-                self.logs.remove(&session.id).await;
-                tracing::debug!(session = %session.id, "session expired");
-            }
+            self.end(self.take_expired(Instant::now())).await;
+        }
+    }
+
+    async fn end(&self, sessions: Vec<Arc<Session>>) {
+        for session in sessions {
+            session.ended.cancel();
+            self.logs.remove(&session.id).await;
+            tracing::debug!(session = %session.id, "session expired");
         }
     }
 
     fn take_expired(&self, now: Instant) -> Vec<Arc<Session>> {
         let mut table = self.table.lock();
-        let gone: Vec<SessionId> = table
-            .sessions
-            .values()
-            .filter(|(session, _)| session.deadline(self.ttl).is_some_and(|deadline| deadline <= now))
-            .map(|(session, _)| session.id.clone())
-            .collect();
-        let mut expired = Vec::with_capacity(gone.len());
-        for id in gone {
-            if let Some((session, nonce)) = table.sessions.remove(&id) {
-                if let Some(nonce) = nonce {
-                    table.nonces.remove(&nonce);
-                }
-                expired.push(session);
-            }
-        }
-        metrics::gauge!("warmcut_sessions").set(table.sessions.len() as f64);
+        let expired = table.take_expired(now, self.ttl);
+        metrics::gauge!("warmcut_sessions").set(table.len() as f64);
         expired
+    }
+
+    fn find_or_insert(
+        &self,
+        opening: Opening,
+        nonce: Option<NonceKey>,
+        gone: &mut Vec<Arc<Session>>,
+    ) -> Result<Opened, OpenError> {
+        let mut table = self.table.lock();
+        if let Some(session) = nonce.and_then(|nonce| table.by_nonce(&nonce).cloned()) {
+            // While the table is locked, so that nobody takes it for one that is idle.
+            return Ok(self.opened(&session, true));
+        }
+        let address = opening.address.map(Owner::of_address);
+        let owners: Vec<Owner> = address.into_iter().chain(opening.shop.clone().map(Owner::Shop)).collect();
+        table.make_room(&owners, &self.bounds, Instant::now(), gone)?;
+        let session = Arc::new(Session::detached(opening.shop));
+        table.insert(Arc::clone(&session), nonce, owners);
+        metrics::gauge!("warmcut_sessions").set(table.len() as f64);
+        Ok(self.opened(&session, false))
     }
 
     fn opened(&self, session: &Arc<Session>, resumed: bool) -> Opened {
@@ -239,31 +273,27 @@ fn nonce_key(opening: &Opening) -> Result<Option<NonceKey>, OpenError> {
 impl Sessions for MemorySessions {
     async fn open(&self, opening: Opening) -> Result<Opened, OpenError> {
         let nonce = nonce_key(&opening)?;
-        let (session, resumed) = {
-            let mut table = self.table.lock();
-            let known =
-                nonce.and_then(|nonce| table.nonces.get(&nonce)).and_then(|id| table.sessions.get(id));
-            if let Some((session, _)) = known {
-                (Arc::clone(session), true)
-            } else if table.sessions.len() >= self.limit {
-                return Err(OpenError::Full { limit: self.limit });
-            } else {
-                let session = Arc::new(Session::detached(opening.shop));
-                table.sessions.insert(session.id.clone(), (Arc::clone(&session), nonce));
-                if let Some(nonce) = nonce {
-                    table.nonces.insert(nonce, session.id.clone());
-                }
-                metrics::gauge!("warmcut_sessions").set(table.sessions.len() as f64);
-                (session, false)
-            }
-        };
-        Ok(self.opened(&session, resumed))
+        let mut gone = Vec::new();
+        let opened = self.find_or_insert(opening, nonce, &mut gone);
+        if !gone.is_empty() {
+            metrics::counter!("warmcut_sessions_evicted_total").increment(gone.len() as u64);
+            self.end(gone).await;
+        }
+        if matches!(opened, Err(OpenError::AddressFull { .. }))
+            && !self.told_of_address.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                limit = self.bounds.per_address,
+                "an address has all sessions that it may have; if it is a proxy's, see --proxies"
+            );
+        }
+        opened
     }
 
     async fn find(&self, token: &str) -> Result<Opened, SessionError> {
         let id = self.secret.session_of(token).ok_or(SessionError::Unauthorized)?;
         let table = self.table.lock();
-        let (session, _) = table.sessions.get(&id).ok_or(SessionError::Expired)?;
+        let session = table.get(&id).ok_or(SessionError::Expired)?;
         Ok(self.opened(session, true))
     }
 
@@ -272,75 +302,6 @@ impl Sessions for MemorySessions {
     }
 
     fn count(&self) -> usize {
-        self.table.lock().sessions.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::{LogError, MemoryLogs};
-
-    const TTL: Duration = Duration::from_secs(1800);
-    const NONCE: &str = "0123456789abcdef0123456789abcdef";
-
-    fn registry(limit: usize) -> (Arc<MemorySessions>, Arc<MemoryLogs>) {
-        let logs = Arc::new(MemoryLogs::default());
-        (MemorySessions::new(Arc::<MemoryLogs>::clone(&logs), Secret::random(), TTL, limit), logs)
-    }
-
-    fn with_nonce(origin: &str) -> Opening {
-        Opening { nonce: Some(NONCE.into()), origin: Some(origin.into()), ..Opening::default() }
-    }
-
-    #[tokio::test]
-    async fn the_same_nonce_and_origin_is_the_same_session() {
-        let (sessions, _) = registry(9);
-        let first = sessions.open(with_nonce("https://a")).await.expect("opens");
-        let again = sessions.open(with_nonce("https://a")).await.expect("opens");
-        let other = sessions.open(with_nonce("https://b")).await.expect("opens");
-        assert_eq!((first.resumed, again.resumed, other.resumed), (false, true, false));
-        assert_eq!((&first.session.id, &first.token), (&again.session.id, &again.token));
-        assert_ne!(first.session.id, other.session.id);
-    }
-
-    #[tokio::test]
-    async fn a_guessable_nonce_and_a_full_registry_are_refused() {
-        let (sessions, _) = registry(1);
-        let weak = Opening { nonce: Some("1234".into()), ..Opening::default() };
-        assert_eq!(sessions.open(weak).await.expect_err("weak"), OpenError::WeakNonce { length: 4 });
-        sessions.open(Opening::default()).await.expect("one fits");
-        assert_eq!(sessions.open(Opening::default()).await.expect_err("full"), OpenError::Full { limit: 1 });
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_session_expires_and_frees_everything_and_a_channel_keeps_it() {
-        let (sessions, logs) = registry(9);
-        tokio::spawn(Arc::clone(&sessions).evict());
-        let idle = sessions.open(with_nonce("https://a")).await.expect("opens");
-        let open = sessions.open(Opening::default()).await.expect("opens");
-        let channel = open.session.channel().expect("the first");
-        tokio::time::sleep(TTL + TTL / 10).await;
-        assert!(idle.session.ended.is_cancelled());
-        assert_eq!(sessions.find(&idle.token).await.expect_err("gone"), SessionError::Expired);
-        assert_eq!(
-            logs.read(&idle.session.id, super::super::EventKey::START).await.expect_err("gone"),
-            LogError::NoSession
-        );
-        assert!(sessions.table.lock().nonces.is_empty());
-        assert!(sessions.find(&open.token).await.is_ok(), "its channel keeps it");
-        drop(channel);
-        tokio::time::sleep(TTL + TTL / 10).await;
-        assert_eq!(sessions.count(), 0);
-    }
-
-    #[tokio::test]
-    async fn channels_are_counted_and_given_back() {
-        let (sessions, _) = registry(9);
-        let session = sessions.open(Opening::default()).await.expect("opens").session;
-        let guards: Vec<_> = (0..CHANNELS_PER_SESSION).map(|_| session.channel().expect("fits")).collect();
-        assert!(session.channel().is_err());
-        drop(guards);
-        assert!(session.channel().is_ok());
+        self.table.lock().len()
     }
 }

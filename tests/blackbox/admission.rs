@@ -155,3 +155,51 @@ async fn a_socket_of_a_stranger_is_closed_with_4403() {
     let (code, events) = crate::support::Socket(socket).closed().await;
     assert_eq!((code, &events[0]["code"]), (4403, &"origin_not_allowed".into()));
 }
+
+#[tokio::test]
+async fn one_address_can_not_take_all_sessions() {
+    let app = TestApp::ready_with(Arc::default(), |config| {
+        (config.proxies, config.max_sessions_per_address) = (1, 2);
+    })
+    .await;
+    let open = |forwarded: &'static str| {
+        let request = app.http.post(app.url("/v1/sessions?trigger=hover"));
+        request.header("x-forwarded-for", forwarded).send()
+    };
+    for _ in 0..2 {
+        assert_eq!(open("203.0.113.7").await.unwrap().status(), 201);
+    }
+    // What the visitor sent itself stands before what the proxy appended.
+    for forwarded in ["203.0.113.7", "198.51.100.1, 203.0.113.7"] {
+        let refused = open(forwarded).await.unwrap();
+        assert_eq!(refused.headers()["retry-after"], "60");
+        let (status, problem) = body(refused).await;
+        assert_eq!((status, &problem["code"]), (429, &"rate_limited".into()));
+        assert!(problem["message"].as_str().unwrap().contains("2 sessions"), "{problem}");
+    }
+    let events = app.http.get(app.url("/v1/events?trigger=hover")).header("x-forwarded-for", "203.0.113.7");
+    assert_eq!(events.send().await.unwrap().status(), 429);
+    assert_eq!(open("203.0.113.8").await.unwrap().status(), 201, "another visitor");
+    // A program on this machine is no visitor.
+    for _ in 0..3 {
+        app.open().await;
+    }
+}
+
+#[tokio::test]
+async fn one_shop_leaves_room_for_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys.json");
+    std::fs::write(&file, KEYS).unwrap();
+    let app = TestApp::spawn(Arc::default(), |config| {
+        (config.keys, config.max_sessions) = (Some(file), 4);
+    })
+    .await;
+    let open = |shop: &'static str| {
+        let request = app.http.post(app.url(&format!("/v1/sessions?key=pk_{shop}&trigger=hover")));
+        let request = request.header("origin", format!("https://{shop}.example")).send();
+        async { request.await.unwrap().status().as_u16() }
+    };
+    assert_eq!([open("a").await, open("a").await, open("a").await], [201, 201, 429]);
+    assert_eq!([open("b").await, open("b").await, open("b").await], [201, 201, 429]);
+}

@@ -188,6 +188,7 @@ impl Intake {
             self.refuse(&receiving, problem.clone(), (0, None)).await;
             return Err(problem.about_upload(&new.id));
         }
+        receiving.session.note_upload();
         *claim.held = Some(Partial::new(self.blobs.begin(), new.bytes, new.options));
         claim.kept = true;
         self.tell(&receiving, UploadStatus::Accepted, None, (0, new.bytes)).await;
