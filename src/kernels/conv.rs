@@ -1,0 +1,151 @@
+//! One convolution with bias, activation and residual, by the way that suits its map.
+
+use crate::direct::Direct;
+use crate::planes::{LANES, Lanes, Plane, PlaneMut, Source};
+pub use crate::scratch::Scratch;
+use crate::simd::Level;
+use crate::winograd::{Epilogue, Tile, Winograd};
+
+/// What a convolution is; its padding keeps the map's size (divided by the stride).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Channels of each input, in the order of concatenation. All but the last are whole blocks.
+    pub inputs: Vec<usize>,
+    /// Channels out.
+    pub output: usize,
+    /// Taps on each side; odd.
+    pub side: usize,
+    /// Pixels from one output to the next.
+    pub stride: usize,
+    /// Pixels from one tap to the next.
+    pub dilation: usize,
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Tap by tap.
+    Direct,
+    /// Winograd's F(4×4, 3×3).
+    Winograd4,
+    /// Winograd's F(6×6, 3×3).
+    Winograd6,
+}
+
+impl ConvShape {
+    /// The fastest way on a map of this size.
+    pub fn way(&self, (height, width): (usize, usize)) -> Way {
+        let plain = self.side == 3 && self.stride == 1 && self.dilation == 1;
+        // Few channels are mostly padding in Winograd's domain, and small maps mostly edge.
+        if !plain || self.inputs.iter().any(|channels| channels % LANES != 0) || height.min(width) < 16 {
+            Way::Direct
+        } else if height.min(width) >= 100 {
+            Way::Winograd6
+        } else {
+            Way::Winograd4
+        }
+    }
+}
+
+enum Filters {
+    Direct(Direct),
+    Winograd(Winograd),
+}
+
+/// A convolution with its filters in place.
+pub struct Conv {
+    filters: Filters,
+    bias: Vec<Lanes>,
+    relu: bool,
+    /// Blocks of each input.
+    inputs: Vec<usize>,
+}
+
+impl Conv {
+    /// Places filters of `[output][inputs][side][side]` and a bias for each output.
+    ///
+    /// # Panics
+    /// When the lengths contradict the shape, or the shape or the way can't be computed.
+    pub fn new(shape: &ConvShape, way: Way, weight: &[f32], bias: &[f32], relu: bool) -> Self {
+        let ConvShape { inputs, output, side, stride, dilation } = shape;
+        let channels: usize = inputs.iter().sum();
+        assert_eq!((weight.len(), bias.len()), (output * channels * side * side, *output));
+        let (last, whole) = inputs.split_last().expect("at least one input");
+        assert!(whole.iter().all(|channels| channels % LANES == 0) && *last > 0 && side % 2 == 1);
+        let (blocks, taps) = (output.div_ceil(LANES), side * side);
+        let filter = |block: usize, channel: usize, tap: usize| {
+            Lanes(std::array::from_fn(|lane| {
+                let output = block * LANES + lane;
+                if output < shape.output && channel < channels {
+                    weight[(output * channels + channel) * taps + tap]
+                } else {
+                    0.0
+                }
+            }))
+        };
+        let filters = match way {
+            Way::Direct => {
+                let used = (0..channels.div_ceil(LANES)).map(|block| (channels - block * LANES).min(LANES));
+                Filters::Direct(Direct::new([*side, *stride, *dilation], blocks, used.collect(), filter))
+            }
+            Way::Winograd4 | Way::Winograd6 => {
+                assert_eq!([*side, *stride, *dilation], [3, 1, 1], "Winograd's are plain 3x3");
+                let tile = if way == Way::Winograd4 { Tile::Four } else { Tile::Six };
+                let padded = channels.div_ceil(LANES) * LANES;
+                Filters::Winograd(Winograd::new(tile, (blocks, padded), filter))
+            }
+        };
+        let bias = (0..blocks).map(|block| {
+            Lanes(std::array::from_fn(|lane| bias.get(block * LANES + lane).copied().unwrap_or(0.0)))
+        });
+        let inputs = inputs.iter().map(|channels| channels.div_ceil(LANES)).collect();
+        Self { filters, bias: bias.collect(), relu, inputs }
+    }
+
+    /// Blocks of sixteen channels out.
+    pub fn blocks(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Bytes of filters as they lie here.
+    pub fn bytes(&self) -> usize {
+        match &self.filters {
+            Filters::Direct(direct) => direct.bytes(),
+            Filters::Winograd(winograd) => winograd.bytes(),
+        }
+    }
+
+    /// Computes the map; a residual is added after the activation.
+    ///
+    /// # Panics
+    /// When the maps contradict the shape or each other.
+    pub fn run(
+        &self,
+        level: Level,
+        inputs: &[Source<'_>],
+        residual: Option<Plane<'_>>,
+        out: &mut PlaneMut<'_>,
+        scratch: &Scratch,
+    ) {
+        let size = inputs[0].size();
+        assert!(inputs.iter().map(|input| input.plane().blocks).eq(self.inputs.iter().copied()));
+        assert!(inputs.iter().all(|input| input.size() == size));
+        assert_eq!(out.blocks, self.bias.len());
+        if let Some(residual) = &residual {
+            assert_eq!(
+                (residual.blocks, residual.height, residual.width),
+                (out.blocks, out.height, out.width)
+            );
+        }
+        let stride = match &self.filters {
+            Filters::Direct(direct) => direct.stride,
+            Filters::Winograd(_) => 1,
+        };
+        assert_eq!((out.height, out.width), (size.0.div_ceil(stride), size.1.div_ceil(stride)));
+        let epilogue = Epilogue { bias: &self.bias, relu: self.relu, residual };
+        match &self.filters {
+            Filters::Direct(direct) => direct.run(level, inputs, &epilogue, out),
+            Filters::Winograd(winograd) => winograd.run(level, inputs, &epilogue, out, scratch),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! CPU operations that candle lacks the speed for: convolutions of small segmentation networks.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | [`planes`] | how activations lie in memory: rows of blocks of 16 channels |
+//! | [`toom`] | Winograd's matrices, derived at compile time from their points |
+//! | [`winograd`] | 3×3 convolutions on maps large enough for tiles: bands, strips, and what they read and write |
+//! | [`patch`], [`tile`], [`product`] | what a tile sees; its way to the points and back; the sums in between |
+//! | [`direct`] | every other convolution |
+//! | [`dot`] | convolutions to a single channel, and what a network's head does with them |
+//! | [`resample`] | halving and enlarging |
+//! | [`conv`] | one convolution with bias and activation, by the way that suits its map |
+//! | [`simd`] | the few vector operations that all of them need, and which of them this processor has |
+//!
+//! Nothing here knows a network. Each operation's result is the same, bit for bit, for any number of
+//! threads: threads share out rows, never sums. `unsafe` is confined to [`simd`] and the three kernels;
+//! candle's own operations are the oracle in the tests.
+
+pub mod conv;
+mod direct;
+mod dot;
+mod patch;
+pub mod planes;
+mod product;
+pub mod resample;
+mod scratch;
+mod simd;
+mod tile;
+mod toom;
+mod winograd;
+
+pub use conv::{Conv, ConvShape};
+pub use dot::{Dot, fuse};
+pub use planes::{Lanes, Plane, PlaneMut, Source};
+pub use simd::Level;
+
+#[cfg(test)]
+mod tests;
