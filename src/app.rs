@@ -16,6 +16,7 @@ use crate::cutout::{
     Blobs, Inference, Intake, Jobs, Links, MemoryJobs, Pace, Results, Workers, image, spawn_workers,
 };
 use crate::http::{self, Admission, App, AppState, Keys};
+use crate::model::device::Cpu;
 use crate::model::{Loader, Source, U2NetLoader, u2net};
 use crate::protocol::{Code, Limits, Problem};
 use crate::session::token::Secret;
@@ -46,12 +47,12 @@ pub struct Server {
 }
 
 /// The embedded model, or its weights from a folder.
-pub fn default_loader(model_dir: Option<&PathBuf>) -> U2NetLoader {
+pub fn default_loader(model_dir: Option<&PathBuf>, cpu: Cpu) -> U2NetLoader {
     let source = match model_dir {
         Some(folder) => Source::File(folder.join("u2netp.safetensors")),
         None => Source::Embedded(U2NETP_WEIGHTS),
     };
-    U2NetLoader::new(u2net::U2NETP, source)
+    U2NetLoader::new(u2net::U2NETP, source, cpu)
 }
 
 /// The known photo and its known answer.
@@ -68,7 +69,7 @@ pub fn known() -> anyhow::Result<Known> {
 impl Server {
     /// Listens and begins to warm. `process_started` is the kernel's start of the process.
     pub async fn start(config: &Config, process_started: Instant) -> anyhow::Result<Self> {
-        let loader = Arc::new(default_loader(config.model_dir.as_ref()));
+        let loader = Arc::new(default_loader(config.model_dir.as_ref(), config.cpu));
         Self::start_with(config, process_started, loader, known()?).await
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum, value_parser};
 
+use crate::model::device::Cpu;
+
 /// More of anything that is counted is a slip of the keyboard, and past what the system's own counters
 /// hold.
 const MOST: usize = 100_000_000;
@@ -53,6 +55,10 @@ pub struct Config {
     /// Threads of the network [default: one per core]
     #[arg(long, value_parser = threads)]
     pub threads: Option<usize>,
+    /// What the network uses of the processor: auto, avx512, avx2, portable, or candle (its own
+    /// operations, to compare)
+    #[arg(long, default_value = "auto")]
+    pub cpu: Cpu,
     /// Serve pages and widget from this folder instead of the built-in ones
     #[arg(long = "static")]
     pub static_dir: Option<PathBuf>,

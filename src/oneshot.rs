@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::app::default_loader;
 use crate::cutout::image;
+use crate::model::device::Cpu;
 use crate::model::{Loader, Stop};
 use crate::protocol::options::Options;
 
@@ -41,6 +42,10 @@ pub struct CutoutArgs {
     /// Threads of the network [default: one per core]
     #[arg(long)]
     pub threads: Option<usize>,
+    /// What the network uses of the processor: auto, avx512, avx2, portable, or candle (its own
+    /// operations, to compare)
+    #[arg(long, default_value = "auto")]
+    pub cpu: Cpu,
     /// Largest photo in pixels
     #[arg(long, default_value_t = 50_000_000)]
     pub max_pixels: u64,
@@ -72,7 +77,7 @@ impl CutoutArgs {
         ];
         let pairs = given.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
         let options = Options::from_pairs(pairs).map_err(|error| WrongArguments(error.to_string()))?;
-        let loader = default_loader(None);
+        let loader = default_loader(None, Cpu::default());
         match &self.model {
             Some(model) if model != loader.name() => {
                 Err(WrongArguments(format!("there is no model {model:?}; there is {}", loader.name())))
@@ -90,7 +95,7 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
     if photo.animated {
         eprintln!("the photo is animated; this is its first frame");
     }
-    let loader = default_loader(args.model_dir.as_ref());
+    let loader = default_loader(args.model_dir.as_ref(), args.cpu);
     let stop = Stop::default();
     let folder = || args.model_dir.as_ref().map(|folder| format!("--model-dir {}", folder.display()));
     let loaded = loader

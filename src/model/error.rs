@@ -70,6 +70,12 @@ pub enum ModelError {
         /// What is allowed at most.
         max_limit: f32,
     },
+    /// A node sees one that isn't there: the graph was built wrongly.
+    #[error("node {node} of the network is not there when it is needed")]
+    Graph {
+        /// Its place.
+        node: usize,
+    },
     /// Somebody asked it to stop.
     #[error("stopped")]
     Stopped,

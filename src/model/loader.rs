@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
+use candle_core::Tensor;
 
+use super::cpu::CpuNetwork;
+use super::device::Cpu;
+use super::graph::Graph;
 use super::preprocess::normalised;
-use super::u2net::{Config, U2Net};
-use super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop, Weights, device};
+use super::u2net::Config;
+use super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop, Weights};
 
 /// Loads one network of the family.
 pub struct U2NetLoader {
     config: Config,
     source: Source,
+    cpu: Cpu,
 }
 
 impl U2NetLoader {
-    /// A network and where its weights are.
-    pub fn new(config: Config, source: Source) -> Self {
-        Self { config, source }
+    /// A network, where its weights are, and how the CPU computes it.
+    pub fn new(config: Config, source: Source, cpu: Cpu) -> Self {
+        Self { config, source, cpu }
     }
 }
 
@@ -31,19 +35,45 @@ impl Loader for U2NetLoader {
     }
 
     fn load(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<Box<dyn Loaded>, ModelError> {
-        let (device, _) = device::cpu();
-        let (network, bytes) =
-            Weights::with(&self.source, &device, report, stop, |weights| U2Net::new(&self.config, weights))?;
-        Ok(Box::new(InPlace { network, size: self.config.size, bytes, device }))
+        let device = self.cpu.device();
+        let (graph, bytes) =
+            Weights::with(&self.source, &device, report, stop, |weights| self.config.graph(weights))?;
+        stop.check()?;
+        let (network, bytes) = match self.cpu {
+            Cpu::Candle => (Network::Graph(graph), bytes),
+            Cpu::Kernels(level) => {
+                let network = CpuNetwork::plan(&graph, self.config.size, level)?;
+                let bytes = network.bytes();
+                (Network::Cpu(network), bytes)
+            }
+        };
+        Ok(Box::new(InPlace { network, cpu: self.cpu, size: self.config.size, bytes }))
+    }
+}
+
+/// A network as its device computes it.
+enum Network {
+    /// By our kernels.
+    Cpu(CpuNetwork),
+    /// By candle's operations.
+    Graph(Graph),
+}
+
+impl Network {
+    fn forward(&self, photo: &Tensor) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Cpu(network) => network.forward(photo),
+            Self::Graph(graph) => graph.forward(photo),
+        }
     }
 }
 
 /// The network and its device; the same before and after priming.
 struct InPlace {
-    network: U2Net,
+    network: Network,
+    cpu: Cpu,
     size: usize,
     bytes: u64,
-    device: Device,
 }
 
 impl Loaded for InPlace {
@@ -61,8 +91,8 @@ impl Loaded for InPlace {
         report: &mut dyn FnMut(Progress),
         stop: &Stop,
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
-        let (_, detail) = device::cpu();
-        report(Progress { fraction: None, detail: Some(format!("device chosen: {detail}")) });
+        let detail = format!("device chosen: {}", self.cpu.describe());
+        report(Progress { fraction: None, detail: Some(detail) });
         stop.check()?;
         let map = self.segment(rgb)?;
         Ok((Arc::from(self as Box<dyn Segmenter>), map))
@@ -79,7 +109,7 @@ impl Segmenter for InPlace {
     }
 
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
-        let input = normalised(rgb, self.size, &self.device)?;
+        let input = normalised(rgb, self.size, &self.cpu.device())?;
         Ok(self.network.forward(&input)?.flatten_all()?.to_vec1()?)
     }
 }

@@ -6,8 +6,10 @@
 //!
 //! The room must not know sessions, queues or HTTP.
 
+mod cpu;
 pub mod device;
 mod error;
+mod graph;
 mod loader;
 mod preprocess;
 pub mod u2net;

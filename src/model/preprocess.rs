@@ -16,10 +16,17 @@ pub(super) fn normalised(rgb: &[u8], size: usize, device: &Device) -> Result<Ten
     }
     // A black photo has no maximum to divide by.
     let max = f32::from(rgb.iter().copied().max().unwrap_or(0).max(1));
-    let mut planes = Vec::with_capacity(expected);
-    for channel in 0..3 {
-        let plane = rgb.iter().skip(channel).step_by(3);
-        planes.extend(plane.map(|value| (f32::from(*value) / max - MEAN[channel]) / DEVIATION[channel]));
+    let levels: [[f32; 256]; 3] = std::array::from_fn(|channel| {
+        std::array::from_fn(|value| (value as f32 / max - MEAN[channel]) / DEVIATION[channel])
+    });
+    let mut planes = vec![0.0; expected];
+    let (red, others) = planes.split_at_mut(size * size);
+    let (green, blue) = others.split_at_mut(size * size);
+    let pixels = rgb.as_chunks::<3>().0.iter().zip(red).zip(green).zip(blue);
+    for (((pixel, red), green), blue) in pixels {
+        *red = levels[0][usize::from(pixel[0])];
+        *green = levels[1][usize::from(pixel[1])];
+        *blue = levels[2][usize::from(pixel[2])];
     }
     Ok(Tensor::from_vec(planes, (1, 3, size, size), device)?)
 }

@@ -1,11 +1,10 @@
 //! The U²-Net family: nested U-blocks inside a U (Qin et al. 2020, <https://arxiv.org/abs/2005.09007>).
 //!
 //! A network is a table: [`U2NETP`] says which block stands where with how many channels, and one
-//! forward pass serves all of them. Parameter names are the reference implementation's, with batch
-//! norm folded into the convolutions. Shapes are `[B, C, H, W]`.
+//! function makes a graph of any of them. Parameter names are the reference implementation's, with
+//! batch norm folded into the convolutions.
 
-use candle_core::Tensor;
-
+use super::graph::{Conv, Graph, Node, NodeId};
 use super::{ModelError, Weights};
 
 /// How a residual U-block is built inside.
@@ -70,61 +69,60 @@ pub const U2NETP: Config = Config {
     ],
 };
 
-struct Conv {
-    weight: Tensor,
-    bias: Tensor,
-    dilation: usize,
+impl Config {
+    /// The network with its parameters out of the weights.
+    pub(super) fn graph(&self, weights: &mut Weights<'_>) -> Result<Graph, ModelError> {
+        let mut builder = Builder { nodes: vec![Node::Input], weights };
+        let mut kept: Vec<NodeId> = Vec::new();
+        let mut inner = builder.block(&self.encoder[0], &[0])?;
+        for block in &self.encoder[1..] {
+            kept.push(inner);
+            let half = builder.add(Node::Halved(inner));
+            inner = builder.block(block, &[half])?;
+        }
+        let mut outputs = vec![inner];
+        for block in self.decoder {
+            let Some(beside) = kept.pop() else { break };
+            let inner_enlarged = builder.add(Node::Enlarged(inner, beside));
+            inner = builder.block(block, &[inner_enlarged, beside])?;
+            outputs.push(inner);
+        }
+        let mut sides = Vec::new();
+        let channels = self.decoder.iter().rev().chain(self.encoder.last()).map(|block| block.output);
+        for (n, (id, channels)) in outputs.into_iter().rev().zip(channels).enumerate() {
+            // The finest map first, the bottom last.
+            sides.push((id, Conv::take(builder.weights, &format!("side{}", n + 1), [channels, 1, 3], 1)?));
+        }
+        let fuse = Conv::take(builder.weights, "outconv", [sides.len(), 1, 1], 1)?;
+        Ok(Graph { nodes: builder.nodes, sides, fuse })
+    }
 }
 
-impl Conv {
-    /// `side` is the kernel's; the padding keeps the map's size.
-    fn new(
-        weights: &mut Weights<'_>,
+struct Builder<'a, 'w> {
+    nodes: Vec<Node>,
+    weights: &'a mut Weights<'w>,
+}
+
+impl Builder<'_, '_> {
+    fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Convolution, batch norm (folded) and ReLU.
+    fn rebnconv(
+        &mut self,
         name: &str,
-        [input, output, side]: [usize; 3],
-        dilation: usize,
-    ) -> Result<Self, ModelError> {
-        let weight = weights.take(&format!("{name}.weight"), &[output, input, side, side])?;
-        let bias = weights.take(&format!("{name}.bias"), &[output])?.reshape((1, output, 1, 1))?;
-        Ok(Self { weight, bias, dilation })
+        [input, output, dilation]: [usize; 3],
+        inputs: &[NodeId],
+        residual: Option<NodeId>,
+    ) -> Result<NodeId, ModelError> {
+        let conv = Conv::take(self.weights, &format!("{name}.conv_s1"), [input, output, 3], dilation)?;
+        Ok(self.add(Node::Conv { conv, inputs: inputs.to_vec(), residual }))
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        let padding = self.dilation * (self.weight.dim(3)? / 2);
-        Ok(x.conv2d(&self.weight, padding, 1, self.dilation, 1)?.broadcast_add(&self.bias)?)
-    }
-}
-
-/// Convolution, batch norm (folded) and ReLU.
-struct Rebnconv(Conv);
-
-impl Rebnconv {
-    fn new(
-        weights: &mut Weights<'_>,
-        name: &str,
-        [input, output]: [usize; 2],
-        dilation: usize,
-    ) -> Result<Self, ModelError> {
-        Ok(Self(Conv::new(weights, &format!("{name}.conv_s1"), [input, output, 3], dilation)?))
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(self.0.forward(x)?.relu()?)
-    }
-}
-
-/// A residual U-block: down, across the bottom, up, and the input added.
-struct Block {
-    kind: Kind,
-    entry: Rebnconv,
-    /// From the top down; the last is the bottom.
-    down: Vec<Rebnconv>,
-    /// From the bottom up.
-    up: Vec<Rebnconv>,
-}
-
-impl Block {
-    fn new(weights: &mut Weights<'_>, config: &BlockConfig) -> Result<Self, ModelError> {
+    /// A residual U-block: down, across the bottom, up, and the input added.
+    fn block(&mut self, config: &BlockConfig, inputs: &[NodeId]) -> Result<NodeId, ModelError> {
         let BlockConfig { name, kind, input, middle, output } = *config;
         let levels = match kind {
             Kind::Pooled(levels) => levels,
@@ -132,125 +130,40 @@ impl Block {
         };
         let dilation = |level: usize| match kind {
             // Only the bottom sees farther than its neighbours.
-            Kind::Pooled(_) => {
-                if level == levels {
-                    2
-                } else {
-                    1
-                }
-            }
+            Kind::Pooled(_) => 1 + usize::from(level == levels),
             Kind::Dilated => 1 << (level - 1),
         };
-        let entry = Rebnconv::new(weights, &format!("{name}.rebnconvin"), [input, output], 1)?;
-        let mut down = Vec::new();
-        for level in 1..=levels {
-            let input = if level == 1 { output } else { middle };
-            down.push(Rebnconv::new(
-                weights,
-                &format!("{name}.rebnconv{level}"),
-                [input, middle],
-                dilation(level),
-            )?);
-        }
-        let mut up = Vec::new();
-        for level in (1..levels).rev() {
-            let output = if level == 1 { output } else { middle };
-            up.push(Rebnconv::new(
-                weights,
-                &format!("{name}.rebnconv{level}d"),
-                [2 * middle, output],
-                dilation(level),
-            )?);
-        }
-        Ok(Self { kind, entry, down, up })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        let input = self.entry.forward(x)?;
-        let last = self.down.len() - 1;
-        let mut kept: Vec<Tensor> = Vec::new();
-        let mut x = input.clone();
-        for (level, conv) in self.down.iter().enumerate() {
-            // The bottom has the size of the level above it.
-            if level > 0 && level < last && self.kind != Kind::Dilated {
-                x = halved(&x)?;
-            }
-            x = conv.forward(&x)?;
-            if level < last {
-                kept.push(x.clone());
-            }
-        }
-        for conv in &self.up {
-            let Some(beside) = kept.pop() else { break };
-            x = conv.forward(&Tensor::cat(&[&enlarged(&x, &beside)?, &beside], 1)?)?;
-        }
-        Ok((x + input)?)
-    }
-}
-
-/// Halved by the maximum of 2×2, an odd edge rounded up as the reference does.
-fn halved(x: &Tensor) -> Result<Tensor, ModelError> {
-    let (_, _, height, width) = x.dims4()?;
-    // A value repeated at the edge never changes a maximum.
-    let x = if height % 2 == 1 { x.pad_with_same(2, 0, 1)? } else { x.clone() };
-    let x = if width % 2 == 1 { x.pad_with_same(3, 0, 1)? } else { x };
-    Ok(x.max_pool2d(2)?)
-}
-
-/// Enlarged to the size of another map: bilinear, half-pixel centres.
-fn enlarged(x: &Tensor, like: &Tensor) -> Result<Tensor, ModelError> {
-    let (_, _, height, width) = like.dims4()?;
-    if x.dims()[2..] == [height, width] {
-        return Ok(x.clone());
-    }
-    Ok(x.upsample_bilinear2d(height, width, false)?)
-}
-
-/// A network in its place.
-pub struct U2Net {
-    encoder: Vec<Block>,
-    decoder: Vec<Block>,
-    /// One map from each decoder block, finest first, and one from the bottom.
-    sides: Vec<Conv>,
-    fuse: Conv,
-}
-
-impl U2Net {
-    /// Takes its parameters out of the weights.
-    pub fn new(config: &Config, weights: &mut Weights<'_>) -> Result<Self, ModelError> {
-        let mut blocks = |configs: &[BlockConfig]| -> Result<Vec<Block>, ModelError> {
-            configs.iter().map(|config| Block::new(weights, config)).collect()
-        };
-        let (encoder, decoder) = (blocks(config.encoder)?, blocks(config.decoder)?);
-        let bottom = config.encoder.last();
-        let mut sides = Vec::new();
-        for (n, block) in config.decoder.iter().rev().chain(bottom).enumerate() {
-            sides.push(Conv::new(weights, &format!("side{}", n + 1), [block.output, 1, 3], 1)?);
-        }
-        let fuse = Conv::new(weights, "outconv", [sides.len(), 1, 1], 1)?;
-        Ok(Self { encoder, decoder, sides, fuse })
-    }
-
-    /// `[B, 3, H, W]` normalised photos to `[B, 1, H, W]` maps of 0 to 1.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        let entry = self.rebnconv(&format!("{name}.rebnconvin"), [input, output, 1], inputs, None)?;
         let mut kept = Vec::new();
-        let mut inner = self.encoder[0].forward(x)?;
-        for block in &self.encoder[1..] {
-            let next = block.forward(&halved(&inner)?)?;
-            kept.push(std::mem::replace(&mut inner, next));
+        let mut x = entry;
+        for level in 1..=levels {
+            // The bottom has the size of the level above it.
+            if level > 1 && level < levels && kind != Kind::Dilated {
+                x = self.add(Node::Halved(x));
+            }
+            let input = if level == 1 { output } else { middle };
+            x = self.rebnconv(
+                &format!("{name}.rebnconv{level}"),
+                [input, middle, dilation(level)],
+                &[x],
+                None,
+            )?;
+            kept.push(x);
         }
-        let mut outputs = vec![inner.clone()];
-        for block in &self.decoder {
+        kept.pop();
+        for level in (1..levels).rev() {
             let Some(beside) = kept.pop() else { break };
-            inner = block.forward(&Tensor::cat(&[&enlarged(&inner, &beside)?, &beside], 1)?)?;
-            outputs.push(inner.clone());
+            if level < levels - 1 && kind != Kind::Dilated {
+                x = self.add(Node::Enlarged(x, beside));
+            }
+            let (output, residual) = if level == 1 { (output, Some(entry)) } else { (middle, None) };
+            x = self.rebnconv(
+                &format!("{name}.rebnconv{level}d"),
+                [2 * middle, output, dilation(level)],
+                &[x, beside],
+                residual,
+            )?;
         }
-        let mut maps = Vec::new();
-        for (side, output) in self.sides.iter().zip(outputs.iter().rev()) {
-            maps.push(enlarged(&side.forward(output)?, x)?);
-        }
-        let fused = self.fuse.forward(&Tensor::cat(&maps, 1)?)?;
-        // The logistic function; candle-core has no operation of that name.
-        Ok((fused.neg()?.exp()? + 1.0)?.recip()?)
+        Ok(x)
     }
 }

@@ -6,6 +6,7 @@ use reqwest::Method;
 use tokio_tungstenite::tungstenite::Message;
 use warmcut::app::default_loader;
 use warmcut::config::Warm;
+use warmcut::model::device::Cpu;
 
 use crate::support::{TestApp, body, is};
 
@@ -72,7 +73,7 @@ async fn a_socket_that_a_restart_ends_is_told_why() {
 #[tokio::test]
 async fn a_model_file_that_is_missing_is_named_without_its_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let loader = Arc::new(default_loader(Some(&folder.path().to_owned())));
+    let loader = Arc::new(default_loader(Some(&folder.path().to_owned()), Cpu::default()));
     let app = TestApp::spawn_loader(loader, Arc::default(), |config| config.warm = Warm::Intent).await;
     let mut channel = app.sse("trigger=hover").await;
     let events = channel.until(is("problem", "")).await;

@@ -1,0 +1,137 @@
+//! A network as data: what is computed from what.
+//!
+//! The same graph runs on the CPU through [`super::cpu`] and on any other device through candle's own
+//! operations ([`Graph::forward`]). Shapes are `[B, C, H, W]`.
+
+use candle_core::Tensor;
+
+use super::{ModelError, Weights};
+
+/// A node by its place; a node sees only those before it.
+pub(super) type NodeId = usize;
+
+/// A convolution whose padding keeps the map's size.
+pub(super) struct Conv {
+    /// `[output, input, side, side]`
+    pub(super) weight: Tensor,
+    /// `[output]`
+    pub(super) bias: Tensor,
+    pub(super) dilation: usize,
+}
+
+/// What a node computes.
+pub(super) enum Node {
+    /// The photo.
+    Input,
+    /// A convolution of concatenated maps with bias and ReLU, and a map added to the end of it.
+    Conv { conv: Conv, inputs: Vec<NodeId>, residual: Option<NodeId> },
+    /// Halved by the maximum of 2×2, an odd edge rounded up.
+    Halved(NodeId),
+    /// Enlarged to the size of another map: bilinear, half-pixel centres.
+    Enlarged(NodeId, NodeId),
+}
+
+/// A network.
+pub(super) struct Graph {
+    pub(super) nodes: Vec<Node>,
+    /// Convolutions to a single channel, from several depths.
+    pub(super) sides: Vec<(NodeId, Conv)>,
+    /// Weighs the sides, enlarged to the photo's size, into one map.
+    pub(super) fuse: Conv,
+}
+
+impl Conv {
+    /// `side` is the kernel's.
+    pub(super) fn take(
+        weights: &mut Weights<'_>,
+        name: &str,
+        [input, output, side]: [usize; 3],
+        dilation: usize,
+    ) -> Result<Self, ModelError> {
+        let weight = weights.take(&format!("{name}.weight"), &[output, input, side, side])?;
+        let bias = weights.take(&format!("{name}.bias"), &[output])?;
+        Ok(Self { weight, bias, dilation })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        let (output, _, side, _) = self.weight.dims4()?;
+        let padding = self.dilation * (side / 2);
+        let bias = self.bias.reshape((1, output, 1, 1))?;
+        Ok(x.conv2d(&self.weight, padding, 1, self.dilation, 1)?.broadcast_add(&bias)?)
+    }
+}
+
+impl Graph {
+    /// `[B, 3, H, W]` normalised photos to `[B, 1, H, W]` maps of 0 to 1, by candle's own operations.
+    pub(super) fn forward(&self, photo: &Tensor) -> Result<Tensor, ModelError> {
+        let last_use = self.last_use();
+        let mut maps: Vec<Option<Tensor>> = Vec::new();
+        let there = |maps: &[Option<Tensor>], id: NodeId| {
+            maps.get(id).cloned().flatten().ok_or(ModelError::Graph { node: id })
+        };
+        for (n, node) in self.nodes.iter().enumerate() {
+            let map = match node {
+                Node::Input => photo.clone(),
+                Node::Conv { conv, inputs, residual } => {
+                    let inputs = inputs.iter().map(|id| there(&maps, *id)).collect::<Result<Vec<_>, _>>()?;
+                    let map = conv.forward(&Tensor::cat(&inputs, 1)?)?.relu()?;
+                    match residual {
+                        Some(id) => (map + there(&maps, *id)?)?,
+                        None => map,
+                    }
+                }
+                Node::Halved(id) => halved(&there(&maps, *id)?)?,
+                Node::Enlarged(id, like) => enlarged(&there(&maps, *id)?, &there(&maps, *like)?)?,
+            };
+            maps.push(Some(map));
+            for (id, last) in last_use.iter().enumerate() {
+                if *last == n {
+                    maps[id] = None;
+                }
+            }
+        }
+        let mut sides = Vec::new();
+        for (id, conv) in &self.sides {
+            sides.push(enlarged(&conv.forward(&there(&maps, *id)?)?, photo)?);
+        }
+        let fused = self.fuse.forward(&Tensor::cat(&sides, 1)?)?;
+        // The logistic function; candle-core has no operation of that name.
+        Ok((fused.neg()?.exp()? + 1.0)?.recip()?)
+    }
+
+    /// For each node the last one that sees it; the number of nodes where a side does.
+    pub(super) fn last_use(&self) -> Vec<NodeId> {
+        let mut last: Vec<NodeId> = (0..self.nodes.len()).collect();
+        for (n, node) in self.nodes.iter().enumerate() {
+            match node {
+                Node::Input => {}
+                Node::Conv { inputs, residual, .. } => {
+                    inputs.iter().chain(residual).for_each(|id| last[*id] = n);
+                }
+                Node::Halved(id) => last[*id] = n,
+                // Of the map that it is like, only the size is seen; but that is a map's too.
+                Node::Enlarged(id, like) => (last[*id], last[*like]) = (n, n),
+            }
+        }
+        for (id, _) in &self.sides {
+            last[*id] = self.nodes.len();
+        }
+        last
+    }
+}
+
+fn halved(x: &Tensor) -> Result<Tensor, ModelError> {
+    let (_, _, height, width) = x.dims4()?;
+    // A value repeated at the edge never changes a maximum.
+    let x = if height % 2 == 1 { x.pad_with_same(2, 0, 1)? } else { x.clone() };
+    let x = if width % 2 == 1 { x.pad_with_same(3, 0, 1)? } else { x };
+    Ok(x.max_pool2d(2)?)
+}
+
+fn enlarged(x: &Tensor, like: &Tensor) -> Result<Tensor, ModelError> {
+    let (_, _, height, width) = like.dims4()?;
+    if x.dims()[2..] == [height, width] {
+        return Ok(x.clone());
+    }
+    Ok(x.upsample_bilinear2d(height, width, false)?)
+}
