@@ -6,6 +6,7 @@ WORKDIR /src
 # rust:1-bookworm has the gcc that libwebp and ring are compiled with.
 COPY Cargo.toml Cargo.lock ./
 COPY src src
+COPY benches benches
 COPY static static
 COPY models models
 # The caches are no part of the image, so the binary leaves them within the same step.
