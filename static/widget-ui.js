@@ -376,7 +376,8 @@ class View {
     if (phase === 'warming' && state.run?.again) name = 'again';
     if (lost) name = 'reconnecting';
     else if (state.failures && !state.transport) name = 'unreachable';
-    if (phase === 'done') name = this.#result.timings_ms ? 'done_in' : 'done';
+    // "After 0.0 s", of one that was made before, would sound broken.
+    if (phase === 'done') name = this.#result.timings_ms?.total >= 50 ? 'done_in' : 'done';
     const label = this.#say(name, {
       position: this.#job?.position ?? '',
       time: this.#result?.timings_ms && this.#time(this.#result.timings_ms.total),
