@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -80,13 +81,15 @@ impl Server {
         loader: Arc<dyn Loader>,
         known: Known,
     ) -> anyhow::Result<Self> {
-        let keys = config.keys.as_deref().map(Keys::read).transpose()?;
+        let keys = config.keys.as_deref().map(Keys::read).transpose().context("--keys")?;
         let metrics = telemetry::metrics()?;
-        let listener = TcpListener::bind(config.address()?).await?;
+        let address = config.address()?;
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
         let (address, listening) = (listener.local_addr()?, Instant::now());
         warn_of_open_door(&address, keys.is_some());
 
-        let spool = Spool::open(config.state_dir.as_deref())?;
+        let spool = Spool::open(config.state_dir.as_deref()).context("no folder for photos (--state-dir)")?;
         tokio::task::spawn_blocking(spool.sweeper());
         let (tracker, draining, closing) =
             (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());

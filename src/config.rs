@@ -154,6 +154,9 @@ pub enum ConfigError {
     /// The platform's word on the port is none.
     #[error("PORT is {0:?}, which is no port: 0 to 65535; or say --listen")]
     Port(String),
+    /// There are no pages where they should be.
+    #[error("--static is {}, which is no folder", .0.display())]
+    NoPages(PathBuf),
     /// The largest photo has room nowhere.
     #[error(
         "--max-upload-bytes is {photo}, but --upload-memory has room for {memory} and --upload-disk for {disk}; raise one of them"
@@ -175,6 +178,9 @@ impl Config {
     /// [`ConfigError`] for a combination that could never serve.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.address()?;
+        if let Some(pages) = self.static_dir.as_ref().filter(|pages| !pages.is_dir()) {
+            return Err(ConfigError::NoPages(pages.clone()));
+        }
         let (photo, memory, disk) = (self.max_upload_bytes, self.upload_memory, self.upload_disk);
         if photo > memory.max(disk) {
             return Err(ConfigError::NoRoom { photo, memory, disk });

@@ -59,17 +59,16 @@ pub struct WrongArguments(String);
 impl CutoutArgs {
     /// Checks the words before any work is done.
     pub fn options(&self) -> Result<Options, WrongArguments> {
-        let by_name =
-            self.output.extension().and_then(|extension| extension.to_str()).and_then(|extension| {
-                match extension.to_ascii_lowercase().as_str() {
-                    "png" => Some("png"),
-                    "webp" => Some("webp"),
-                    "jpg" | "jpeg" => Some("jpg"),
-                    _ => None,
-                }
-            });
+        let extension = self.output.extension().and_then(|extension| extension.to_str());
+        let extension = extension.map(str::to_ascii_lowercase);
+        let format = match (self.format.as_deref(), extension.as_deref()) {
+            (Some(format), _) => Some(format),
+            (None, Some("jpg" | "jpeg")) => Some("jpg"),
+            // A name of another format would be a lie; the option's own check says so.
+            (None, by_name) => by_name,
+        };
         let given = [
-            ("format", self.format.as_deref().or(by_name)),
+            ("format", format),
             ("channels", self.channels.as_deref()),
             ("bg_color", self.bg_color.as_deref()),
             ("quality", self.quality.as_deref()),

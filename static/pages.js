@@ -97,4 +97,9 @@ if (facts) {
     const size = `${detail.width} × ${detail.height} pixels, ${Math.ceil(detail.bytes / 1000)} kB`;
     $('#what').textContent = `${size}, by ${detail.model}${detail.cached ? ', from the cache' : ''}.`;
   });
+  // The last photo has no figures, and those of the one before would pass for its own.
+  widget.addEventListener('warmcut:problem', () => {
+    for (const cell of facts.querySelectorAll('[data-time]')) cell.textContent = '–';
+    $('#what').textContent = '';
+  });
 }

@@ -443,4 +443,4 @@ class View {
 }
 
 /** As file managers count them. */
-const megabytes = (bytes) => `${(bytes / 2 ** 20).toLocaleString(document.documentElement.lang || 'en', { maximumFractionDigits: 1 })}\u00a0MB`;
+const megabytes = (bytes) => `${(bytes / 1e6).toLocaleString(document.documentElement.lang || 'en', { maximumFractionDigits: 1 })}\u00a0MB`;

@@ -50,6 +50,8 @@ pub(super) enum PipelineError {
     Infer(#[from] InferError),
     #[error(transparent)]
     Blob(#[from] BlobError),
+    #[error("the cutout can't be kept: {0}")]
+    Keep(BlobError),
     #[error("a step panicked: {0}")]
     Panic(String),
     #[error("the server is going away")]
@@ -66,6 +68,9 @@ impl PipelineError {
                 "the photo could not be cut out; try again or try another photo",
             ),
             Self::Blob(_) => Problem::new(Code::Internal, "the photo could not be read back; send it again"),
+            Self::Keep(_) => {
+                Problem::new(Code::Internal, "the cutout could not be kept; send the photo again")
+            }
             Self::Ended => Problem::new(Code::Draining, "the server is going away; try again in a moment"),
         }
     }

@@ -135,7 +135,7 @@ impl Shared {
         };
         let cutout = match self.workers.results.put(new).await {
             Ok(cutout) => cutout,
-            Err(error) => return self.failed(job, &error.into()),
+            Err(error) => return self.failed(job, &PipelineError::Keep(error)),
         };
         let timings = Timings {
             upload: clock::millis(job.received - job.accepted),

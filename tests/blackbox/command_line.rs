@@ -31,6 +31,7 @@ fn a_server_that_could_not_work_does_not_start() {
         ("--public-url", "cut.example"),
         ("--operator-token", ""),
         ("--upload-disk", "1000"),
+        ("--static", "/nowhere"),
     ] {
         // What fails only after the check of this flag.
         let memory = if flag == "--upload-disk" { "1000" } else { "64000000" };
@@ -39,6 +40,26 @@ fn a_server_that_could_not_work_does_not_start() {
         assert_eq!(code, Some(2), "{flag} {value}: {says}");
         assert!(says.contains(flag), "{flag} {value}: {says}");
     }
+}
+
+#[test]
+fn an_output_of_another_format_is_refused() {
+    let photo = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cat.jpg");
+    let (code, says) = warmcut(&["cutout", photo, "/nowhere/cat.gif"], &[]);
+    assert_eq!(code, Some(2), "{says}");
+    assert!(says.contains("gif"), "{says}");
+}
+
+#[test]
+fn what_keeps_a_server_from_starting_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, says) = warmcut(&["--listen", &address], &[]);
+    assert_eq!(code, Some(1), "{says}");
+    assert!(says.contains(&address), "{says}");
+    let (code, says) = warmcut(&["--listen", "127.0.0.1:0", "--state-dir", "/proc/nowhere"], &[]);
+    assert_eq!(code, Some(1), "{says}");
+    assert!(says.contains("--state-dir"), "{says}");
 }
 
 #[test]
