@@ -1,10 +1,11 @@
 //! One convolution with bias, activation and residual, by the way that suits its map.
 
 use crate::direct::Direct;
+use crate::epilogue::Epilogue;
 use crate::planes::{LANES, Lanes, Plane, PlaneMut, Source};
 pub use crate::scratch::Scratch;
 use crate::simd::Level;
-use crate::winograd::{Epilogue, Tile, Winograd};
+use crate::winograd::{Tile, Winograd};
 
 /// What a convolution is; its padding keeps the map's size (divided by the stride).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,10 +110,10 @@ impl Conv {
 
     /// Bytes of filters as they lie here.
     pub fn bytes(&self) -> usize {
-        match &self.filters {
-            Filters::Direct(direct) => direct.bytes(),
-            Filters::Winograd(winograd) => winograd.bytes(),
-        }
+        size_of_val(match &self.filters {
+            Filters::Direct(direct) => direct.filters(),
+            Filters::Winograd(winograd) => winograd.filters(),
+        })
     }
 
     /// Computes the map; a residual is added after the activation.

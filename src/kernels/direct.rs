@@ -6,9 +6,10 @@
 
 use rayon::prelude::*;
 
-use crate::planes::{BEYOND, LANES, Lanes, Plane, PlaneMut, Source};
+use crate::epilogue::Epilogue;
+use crate::planes::{BEYOND, LANES, Lanes, PlaneMut, Source};
+use crate::product::{UNITS, add_products, by_rows};
 use crate::simd::{Kernel, Level, Simd, dispatch};
-use crate::winograd::{Epilogue, STREAM};
 
 /// Filters in the order in which they are used.
 pub(crate) struct Direct {
@@ -41,8 +42,8 @@ impl Direct {
         Self { filters, side, stride, dilation, used }
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.filters.as_slice())
+    pub(crate) fn filters(&self) -> &[Lanes] {
+        &self.filters
     }
 
     pub(crate) fn run(
@@ -53,18 +54,11 @@ impl Direct {
         out: &mut PlaneMut<'_>,
     ) {
         // An enlarged map is as well enlarged before, where each of its pixels is seen nine times.
-        let inputs: Vec<Plane<'_>> = inputs
-            .iter()
-            .map(|input| match input {
-                Source::Plane(plane) => *plane,
-                Source::Doubled(_) => panic!("a direct convolution sees maps as they are"),
-            })
-            .collect();
-        let inputs = &inputs;
-        assert_eq!(inputs.iter().map(|input| input.blocks).sum::<usize>(), self.used.len());
+        let as_they_are = inputs.iter().all(|input| matches!(input, Source::Plane(_)));
+        assert!(as_they_are, "a direct convolution sees maps as they are");
+        assert_eq!(inputs.iter().map(|input| input.plane().blocks).sum::<usize>(), self.used.len());
         let (blocks, width) = (out.blocks, out.width);
-        // What is streamed can't be read again at once.
-        let stream = size_of_val(out.data) >= STREAM && epilogue.residual.is_none();
+        let stream = out.is_streamed();
         out.data.par_chunks_mut(blocks * width).enumerate().for_each(|(y, out)| {
             dispatch(level, Row { direct: self, inputs, epilogue, y, out, width, stream });
         });
@@ -73,7 +67,7 @@ impl Direct {
 
 struct Row<'a> {
     direct: &'a Direct,
-    inputs: &'a [Plane<'a>],
+    inputs: &'a [Source<'a>],
     epilogue: &'a Epilogue<'a>,
     y: usize,
     /// `[block][x]`
@@ -92,20 +86,7 @@ impl Kernel for Row<'_> {
                 let pixels = (self.width - x).min(S::ROWS);
                 // SAFETY: the caller gives the instructions.
                 unsafe {
-                    match pixels {
-                        1 => self.pixels::<S, 1>(block, x),
-                        2 => self.pixels::<S, 2>(block, x),
-                        3 => self.pixels::<S, 3>(block, x),
-                        4 => self.pixels::<S, 4>(block, x),
-                        5 => self.pixels::<S, 5>(block, x),
-                        6 => self.pixels::<S, 6>(block, x),
-                        7 => self.pixels::<S, 7>(block, x),
-                        8 => self.pixels::<S, 8>(block, x),
-                        9 => self.pixels::<S, 9>(block, x),
-                        10 => self.pixels::<S, 10>(block, x),
-                        11 => self.pixels::<S, 11>(block, x),
-                        _ => self.pixels::<S, 12>(block, x),
-                    }
+                    by_rows!(pixels, PIXELS => self.pixels::<S, PIXELS>(block, x));
                 }
                 x += pixels;
             }
@@ -124,21 +105,22 @@ impl Row<'_> {
         let Direct { filters, side, stride, dilation, used } = self.direct;
         let (units, taps, padding) = (LANES / S::WIDTH, side * side, dilation * (side / 2));
         let filters = &filters[block * used.len() * taps * LANES..][..used.len() * taps * LANES];
-        let Epilogue { bias, relu, residual } = self.epilogue;
+        let Epilogue { bias, residual, .. } = self.epilogue;
+        let beside = residual.as_ref().map(|residual| &residual.row(self.y, block)[x..][..PIXELS]);
         let out = &mut self.out[block * self.width + x..][..PIXELS];
-        let inside = x * stride >= padding && (x + PIXELS - 1) * stride + padding < self.inputs[0].width;
+        let inside =
+            x * stride >= padding && (x + PIXELS - 1) * stride + padding < self.inputs[0].plane().width;
         // SAFETY: every pixel's pointer is to sixteen channels of a row, found by checked indices, or to
         // `BEYOND`; there are sixteen filters for each tap; the caller gives the instructions.
         unsafe {
-            let zero = S::splat(0.0);
-            let mut sums = [[zero; 4]; PIXELS];
+            let mut sums = [[S::splat(0.0); UNITS]; PIXELS];
             for sums in &mut sums {
                 for (unit, sum) in sums.iter_mut().enumerate().take(units) {
                     *sum = S::load(bias[block].0.as_ptr().add(unit * S::WIDTH));
                 }
             }
             let mut at = 0;
-            for input in self.inputs {
+            for input in self.inputs.iter().map(Source::plane) {
                 for input_block in 0..input.blocks {
                     for tap in 0..taps {
                         let (down, right) = (tap / side * dilation, tap % side * dilation);
@@ -157,37 +139,24 @@ impl Row<'_> {
                                 row.get(column).unwrap_or(&BEYOND).0.as_ptr()
                             })
                         };
-                        let mut filter: *const f32 = filters[(at * taps + tap) * LANES..].as_ptr().cast();
-                        for channel in 0..used[at] {
-                            let mut weights = [zero; 4];
-                            for (unit, weights) in weights.iter_mut().enumerate().take(units) {
-                                *weights = S::load(filter.add(unit * S::WIDTH));
-                            }
-                            for (sums, pixel) in sums.iter_mut().zip(&pixels) {
-                                let value = S::splat(*pixel.add(channel));
-                                for unit in 0..units {
-                                    sums[unit] = S::mul_add(value, weights[unit], sums[unit]);
-                                }
-                            }
-                            filter = filter.add(LANES);
-                        }
+                        let filters = filters[(at * taps + tap) * LANES..].as_ptr().cast();
+                        add_products::<S, PIXELS>(&mut sums, |n| pixels[n], filters, used[at]);
                     }
                     at += 1;
                 }
             }
-            let floor = S::splat(if *relu { 0.0 } else { f32::NEG_INFINITY });
+            let floor = S::splat(self.epilogue.floor());
             for (pixel, sums) in sums.iter().enumerate() {
                 for (unit, sum) in sums.iter().enumerate().take(units) {
-                    let to = out[pixel].0.as_mut_ptr().add(unit * S::WIDTH);
+                    let lane = unit * S::WIDTH;
                     let value = S::max(floor, *sum);
+                    let value = match beside {
+                        Some(beside) => S::add(value, S::load(beside[pixel].0.as_ptr().add(lane))),
+                        None => value,
+                    };
+                    let to = out[pixel].0.as_mut_ptr().add(lane);
                     if self.stream { S::stream(to, value) } else { S::store(to, value) }
                 }
-            }
-        }
-        if let Some(residual) = residual {
-            let beside = &residual.row(self.y, block)[x..][..PIXELS];
-            for (to, beside) in out.iter_mut().zip(beside) {
-                *to = Lanes(std::array::from_fn(|lane| to.0[lane] + beside.0[lane]));
             }
         }
     }

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use crate::planes::{BEYOND, LANES, Lanes, Plane};
+use crate::product::UNITS;
 use crate::resample::between;
 use crate::simd::{Kernel, Level, Simd, dispatch};
 
@@ -75,7 +76,7 @@ unsafe fn sum<S: Simd>(dot: &Dot, input: &Plane<'_>, (y, x): (usize, usize), out
     let inside = x > 0 && x + PIXELS < input.width;
     // SAFETY: every pointer is to sixteen values; the caller gives the instructions.
     unsafe {
-        let mut sums = [[S::splat(0.0); 4]; PIXELS];
+        let mut sums = [[S::splat(0.0); UNITS]; PIXELS];
         for (tap, filters) in dot.filters.chunks_exact(dot.blocks).enumerate() {
             let Some(y) = (y + tap / SIDE).checked_sub(1).filter(|y| *y < input.height) else { continue };
             for (block, filter) in filters.iter().enumerate() {

@@ -5,6 +5,7 @@
 //! | [`planes`] | how activations lie in memory: rows of blocks of 16 channels |
 //! | [`toom`] | Winograd's matrices, derived at compile time from their points |
 //! | [`winograd`] | 3×3 convolutions on maps large enough for tiles: bands, strips, and what they read and write |
+//! | [`epilogue`] | bias, activation and residual of either |
 //! | [`patch`], [`tile`], [`product`] | what a tile sees; its way to the points and back; the sums in between |
 //! | [`direct`] | every other convolution |
 //! | [`dot`] | convolutions to a single channel, and what a network's head does with them |
@@ -19,6 +20,7 @@
 pub mod conv;
 mod direct;
 mod dot;
+mod epilogue;
 mod patch;
 pub mod planes;
 mod product;

@@ -97,6 +97,13 @@ impl<'a> PlaneMut<'a> {
         Self { data, blocks, height, width }
     }
 
+    /// Whether it is so large that it is written past the caches, where it would only push out what is
+    /// still needed.
+    pub(crate) fn is_streamed(&self) -> bool {
+        const LARGE: usize = 5 << 20;
+        size_of_val(self.data) >= LARGE
+    }
+
     /// The same to read.
     pub fn as_plane(&self) -> Plane<'_> {
         Plane { data: self.data, blocks: self.blocks, height: self.height, width: self.width }

@@ -4,6 +4,55 @@
 use crate::planes::LANES;
 use crate::simd::Simd;
 
+/// Registers of the narrowest kind that hold sixteen values. With wider ones the rest is never touched and
+/// costs nothing.
+pub(crate) const UNITS: usize = 4;
+
+/// Calls what is written for a constant number of rows, 12 at most.
+macro_rules! by_rows {
+    ($rows:expr, $n:ident => $call:expr) => {
+        by_rows!(@ $rows, $n => $call; 1 2 3 4 5 6 7 8 9 10 11)
+    };
+    (@ $rows:expr, $n:ident => $call:expr; $($count:literal)*) => {
+        match $rows {
+            $($count => { const $n: usize = $count; $call })*
+            _ => { const $n: usize = 12; $call }
+        }
+    };
+}
+pub(crate) use by_rows;
+
+/// Adds to each row's sums its channels times their filters of sixteen outputs each.
+///
+/// # Safety
+/// There are so many channels in each row, and sixteen filters for each; the caller gives the instructions.
+#[inline(always)]
+pub(crate) unsafe fn add_products<S: Simd, const ROWS: usize>(
+    sums: &mut [[S::V; UNITS]; ROWS],
+    row: impl Fn(usize) -> *const f32,
+    mut filters: *const f32,
+    channels: usize,
+) {
+    let units = LANES / S::WIDTH;
+    for channel in 0..channels {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // All weights before the first broadcast, or there are too few registers.
+            let mut weights = [S::splat(0.0); UNITS];
+            for (unit, weights) in weights.iter_mut().enumerate().take(units) {
+                *weights = S::load(filters.add(unit * S::WIDTH));
+            }
+            for (n, sums) in sums.iter_mut().enumerate() {
+                let value = S::splat(*row(n).add(channel));
+                for unit in 0..units {
+                    sums[unit] = S::mul_add(value, weights[unit], sums[unit]);
+                }
+            }
+            filters = filters.add(LANES);
+        }
+    }
+}
+
 /// Sums over channels of some tiles' data times one point's filters.
 pub(crate) struct Product {
     /// `[block][tile][channel]`
@@ -19,26 +68,11 @@ pub(crate) struct Product {
 
 impl Product {
     /// # Safety
-    /// Everything that the fields speak of exists for so many tiles, 16 at most.
+    /// Everything that the fields speak of exists for so many tiles, [`Simd::ROWS`] at most.
     #[inline(always)]
     pub(crate) unsafe fn rows<S: Simd>(self, rows: usize) {
         // SAFETY: the caller's promise.
-        unsafe {
-            match rows {
-                1 => self.sum::<S, 1>(),
-                2 => self.sum::<S, 2>(),
-                3 => self.sum::<S, 3>(),
-                4 => self.sum::<S, 4>(),
-                5 => self.sum::<S, 5>(),
-                6 => self.sum::<S, 6>(),
-                7 => self.sum::<S, 7>(),
-                8 => self.sum::<S, 8>(),
-                9 => self.sum::<S, 9>(),
-                10 => self.sum::<S, 10>(),
-                11 => self.sum::<S, 11>(),
-                _ => self.sum::<S, 12>(),
-            }
-        }
+        unsafe { by_rows!(rows, ROWS => self.sum::<S, ROWS>()) }
     }
 
     #[inline(always)]
@@ -49,25 +83,11 @@ impl Product {
         let units = LANES / S::WIDTH;
         // SAFETY: the caller's promise; within a block sixteen channels lie together.
         unsafe {
-            // Room for the narrowest registers; the rest is never touched and costs nothing.
-            let zero = S::splat(0.0);
-            let mut sums = [[zero; 4]; ROWS];
-            let mut filter = self.filters;
+            let mut sums = [[S::splat(0.0); UNITS]; ROWS];
             for block in 0..self.blocks {
                 let data = self.data.add(block * self.block);
-                for channel in 0..LANES {
-                    let mut weights = [zero; 4];
-                    for (unit, weights) in weights.iter_mut().enumerate().take(units) {
-                        *weights = S::load(filter.add(unit * S::WIDTH));
-                    }
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let value = S::splat(*data.add(row * LANES + channel));
-                        for unit in 0..units {
-                            sums[unit] = S::mul_add(value, weights[unit], sums[unit]);
-                        }
-                    }
-                    filter = filter.add(LANES);
-                }
+                let row = |n| data.add(n * LANES);
+                add_products::<S, ROWS>(&mut sums, row, self.filters.add(block * LANES * LANES), LANES);
             }
             for (row, sums) in sums.iter().enumerate() {
                 for (unit, sum) in sums.iter().enumerate().take(units) {

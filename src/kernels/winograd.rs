@@ -8,8 +8,9 @@
 
 use rayon::prelude::*;
 
+use crate::epilogue::Epilogue;
 use crate::patch::{cut_doubled, cut_out};
-use crate::planes::{LANES, Lanes, Plane, PlaneMut, Source};
+use crate::planes::{LANES, Lanes, PlaneMut, Source};
 use crate::product::Product;
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, Level, Simd, dispatch};
@@ -21,9 +22,6 @@ use crate::toom::{F4, F6, TAPS};
 const STRIP: usize = 200 << 10;
 /// More tiles than this gain nothing.
 const MAX_TILES: usize = 24;
-
-/// Maps of so many bytes are written past the caches.
-pub(crate) const STREAM: usize = 5 << 20;
 
 /// Filters in Winograd's domain.
 pub(crate) struct Winograd {
@@ -55,15 +53,6 @@ impl Tile {
     }
 }
 
-/// What happens to sums on their way out.
-pub(crate) struct Epilogue<'a> {
-    /// Sixteen for each block of outputs.
-    pub(crate) bias: &'a [Lanes],
-    pub(crate) relu: bool,
-    /// Added after the activation.
-    pub(crate) residual: Option<Plane<'a>>,
-}
-
 impl Winograd {
     /// Transforms filters, given as a function of output block, input channel and tap.
     pub(crate) fn new(
@@ -86,8 +75,8 @@ impl Winograd {
         Self { tile, filters, inputs: channels / LANES }
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.filters.as_slice())
+    pub(crate) fn filters(&self) -> &[Lanes] {
+        &self.filters
     }
 
     pub(crate) fn run(
@@ -103,7 +92,7 @@ impl Winograd {
         let across = out.width.div_ceil(side);
         let tiles = strip(STRIP / (self.inputs * points * size_of::<Lanes>()), across);
         let (blocks, width) = (out.blocks, out.width);
-        let stream = size_of_val(out.data) >= STREAM;
+        let stream = out.is_streamed();
         let bands = out.data.par_chunks_mut(side * blocks * width).enumerate();
         bands.for_each(|(n, out)| {
             let mut lent = scratch.lend((self.inputs + 1) * points * tiles);
@@ -258,8 +247,7 @@ impl Band<'_> {
     #[inline(always)]
     unsafe fn transform_sums<S: Simd, T: Transform>(&mut self, block: usize, first: usize, tiles: usize) {
         let rows = self.out.len() / (self.blocks * self.width);
-        let Epilogue { bias, relu, residual } = self.epilogue;
-        let floor = if *relu { 0.0 } else { f32::NEG_INFINITY };
+        let Epilogue { bias, residual, .. } = self.epilogue;
         let mut patch = [Lanes::ZERO; MAX_POINTS];
         let mut beside = [Lanes::ZERO; MAX_POINTS];
         let row = self.blocks * self.width;
@@ -290,7 +278,7 @@ impl Band<'_> {
                 sums: sums.as_ptr().cast(),
                 step: self.tiles * LANES,
                 bias: &bias[block],
-                floor,
+                floor: self.epilogue.floor(),
                 residual,
                 to: to.cast(),
                 row: step * LANES,

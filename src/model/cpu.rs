@@ -123,7 +123,7 @@ impl CpuNetwork {
         Ok(Self { level, size, steps, sides, bias, slots: slots.lengths, idle, scratch })
     }
 
-    /// Bytes of filters, and of the memory of one run.
+    /// Bytes of filters as they lie in memory; the maps of a run come on top.
     pub(super) fn bytes(&self) -> u64 {
         let filters = self.steps.iter().map(|(step, _)| match step {
             Step::Conv { conv, .. } => conv.bytes(),
