@@ -5,11 +5,22 @@ use crate::protocol::RunId;
 
 /// How a run ended.
 #[derive(Clone, Debug)]
-pub(super) enum Outcome<'a> {
+pub(super) enum Outcome {
     Ready,
-    Failed(&'a str),
+    Failed(String),
     /// The server went away before it could.
     Aborted,
+}
+
+impl Outcome {
+    /// In a word, for the audit and the metrics.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Failed(_) => "failed",
+            Self::Aborted => "aborted",
+        }
+    }
 }
 
 pub(super) fn run_ended(
@@ -18,13 +29,14 @@ pub(super) fn run_ended(
     started_ms: u64,
     ended_ms: u64,
     deploy: &str,
-    outcome: &Outcome<'_>,
+    outcome: &Outcome,
 ) {
-    let (outcome, reason) = match outcome {
-        Outcome::Ready => ("ready", ""),
-        Outcome::Failed(reason) => ("failed", *reason),
-        Outcome::Aborted => ("aborted", GOING_AWAY),
+    let reason = match outcome {
+        Outcome::Ready => "",
+        Outcome::Failed(reason) => reason,
+        Outcome::Aborted => GOING_AWAY,
     };
+    let outcome = outcome.label();
     let session = cause.session.as_ref().map_or("", |session| session.as_str());
     tracing::info!(
         target: "warmcut::audit",

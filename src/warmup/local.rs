@@ -143,17 +143,17 @@ impl LocalPool {
         let started_ms = self.state.borrow().started_ms;
         let total_ms = ended_ms.saturating_sub(started_ms);
         let record = || metrics::histogram!("warmcut_warmup_seconds").record(total_ms as f64 / 1000.0);
-        match ended {
+        let outcome = match ended {
             Some(Ok(proven)) => {
                 record();
                 *failed_at = None;
                 self.succeed(&run, &reporter, proven, (ended_ms, total_ms)).await;
-                audit::run_ended(&run, &cause, started_ms, ended_ms, &self.settings.deploy, &Outcome::Ready);
                 if u128::from(total_ms) > self.settings.slow.as_millis() {
                     tracing::warn!(%run, total_ms, stages = ?reporter.done, "slow start");
                 }
                 let (history, key, stages) = (Arc::clone(&self.history), self.key(), reporter.done);
                 tokio::task::spawn_blocking(move || history.record(&key, with_process, total_ms, &stages));
+                Outcome::Ready
             }
             Some(Err(RunError { reason })) => {
                 record();
@@ -164,15 +164,7 @@ impl LocalPool {
                     state.ended_ms = Some(ended_ms);
                     state.error = Some(reason.clone());
                 });
-                metrics::counter!("warmcut_warmups_total", "outcome" => "failed").increment(1);
-                audit::run_ended(
-                    &run,
-                    &cause,
-                    started_ms,
-                    ended_ms,
-                    &self.settings.deploy,
-                    &Outcome::Failed(&reason),
-                );
+                Outcome::Failed(reason)
             }
             // No problem in the log: the model is well, and channels hear `drain`.
             None => {
@@ -182,17 +174,11 @@ impl LocalPool {
                     // For who waits for the model within a request.
                     state.error = Some(GOING_AWAY.to_owned());
                 });
-                metrics::counter!("warmcut_warmups_total", "outcome" => "aborted").increment(1);
-                audit::run_ended(
-                    &run,
-                    &cause,
-                    started_ms,
-                    ended_ms,
-                    &self.settings.deploy,
-                    &Outcome::Aborted,
-                );
+                Outcome::Aborted
             }
-        }
+        };
+        metrics::counter!("warmcut_warmups_total", "outcome" => outcome.label()).increment(1);
+        audit::run_ended(&run, &cause, started_ms, ended_ms, &self.settings.deploy, &outcome);
     }
 
     async fn succeed(
@@ -216,7 +202,6 @@ impl LocalPool {
         });
         let ready = Ready { run: run.clone(), cold: false, total_ms, model, device };
         reporter.event(ended_ms, Event::Ready(ready)).await;
-        metrics::counter!("warmcut_warmups_total", "outcome" => "ready").increment(1);
     }
 
     fn key(&self) -> String {
