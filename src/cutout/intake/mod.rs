@@ -70,7 +70,7 @@ pub enum Begun {
 /// Uploads on their way in.
 pub struct Intake {
     receiving: Mutex<HashMap<Key, Arc<Receiving>>>,
-    /// Set once no more photos are taken, while `receiving` is locked: why not.
+    /// Set once no more photos are taken, before those on their way are ended: why not.
     closed: OnceLock<Problem>,
     logs: Arc<dyn Logs>,
     jobs: Arc<dyn Jobs>,
