@@ -1,67 +1,140 @@
 """Alternating runs of warmcut and its peers on the same work; medians and their ratios."""
 
 import argparse
+import concurrent.futures
+import importlib.metadata
+import io
+import os
 import platform
 import statistics
-import subprocess
 import time
 
 import numpy
-import onnxruntime
+from PIL import Image
 
+import inference
+import photos
+import servers
 
-# Seconds between two runs.
+# Seconds between two runs: a runtime's threads spin for a while after their work, and the next one would
+# pay for it.
 PAUSE = 0.1
 
+# Runs of each that come before those that count.
+WARM_UP = 3
 
-class Ours:
-    """The network in its own process, once for each line that it is sent."""
-
-    def __init__(self, bench, threads, *arguments):
-        command = [bench, "--on-request", "--threads", str(threads), *arguments]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+# Photos of a phone, and of one that a page has scaled down.
+SMALL, LARGE = (1086, 1448), (3024, 4032)
 
 
-class OnnxRuntime:
-    def __init__(self, model, threads):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self.photo = {self.session.get_inputs()[0].name: numpy.random.rand(1, 3, 320, 320).astype("float32")}
-
-    def run(self):
-        begun = time.perf_counter()
-        self.session.run(None, self.photo)
-        return (time.perf_counter() - begun) * 1e3
-
-
-def in_turns(ours, peer, turns):
-    """Medians of both, the first runs of each left out."""
+def in_turns(runs, turns):
+    """The median of each, run one after the other."""
     times = []
-    for turn in range(turns + 3):
-        pair = []
-        for one in (ours, peer):
-            # A runtime's threads spin for a while after their work, and the next one would pay for it.
+    for turn in range(turns + WARM_UP):
+        row = []
+        for run in runs:
             time.sleep(PAUSE)
-            pair.append(one.run())
-        if turn >= 3:
-            times.append(pair)
+            row.append(run())
+        if turn >= WARM_UP:
+            times.append(row)
     return [statistics.median(column) for column in zip(*times)]
+
+
+def print_row(work, ours, peer, unit, wanted=None):
+    ratio = f"{ours / peer:.3f}"
+    print(f"| {work} | {ours:,.1f} {unit} | {peer:,.1f} {unit} | {ratio} | {wanted or ''} |", flush=True)
+
+
+def networks(arguments, levels):
+    for threads in (2, 1):
+        for name, extra, wanted in levels:
+            peer = inference.OnnxRuntime(arguments.model, threads)
+            ours = inference.Warmcut(arguments.bench, threads, *extra)
+            mine, theirs = in_turns((ours.run, peer.run), arguments.turns)
+            ours.close(), peer.close()
+            print_row(f"U²-NetP{name}, {threads} thread{'s'[: threads - 1]}", mine, theirs, "ms", wanted)
+
+
+def starts(arguments):
+    """Process start to a validated `ready`, and to the first cutout of the peer."""
+    first = photos.portrait(*SMALL)
+
+    def ours():
+        server = servers.Warmcut(arguments.warmcut)
+        took = server.until(server.ready)
+        server.close()
+        return took * 1e3
+
+    def peer():
+        server = servers.Rembg(arguments.model)
+        server.until(server.listening)
+        server.cutout(first)
+        took = time.perf_counter() - server.started
+        server.close()
+        return took * 1e3
+
+    times = [(ours(), peer()) for _ in range(arguments.starts)]
+    mine, theirs = (statistics.median(column) for column in zip(*times))
+    print_row("start to ready, and to the first cutout", mine, theirs, "ms", 0.06)
+
+
+def requests(arguments, ours, peer):
+    for size, wanted, turns in ((SMALL, 0.25, arguments.turns), (LARGE, 0.18, arguments.large_turns)):
+        jpeg = photos.portrait(*size)
+        name = f"{size[0]}×{size[1]}, JPEG of {len(jpeg) / 1e6:.1f} MB to PNG"
+        mine, theirs = in_turns([lambda s=s: s.cut(photos.fresh(jpeg)) for s in (ours, peer)], turns)
+        print_row(name, mine, theirs, "ms", wanted)
+        files = [server.cutout(photos.fresh(jpeg)) for server in (ours, peer)]
+        sizes = [len(file) / 1e6 for file in files]
+        print_row("its PNG", *sizes, "MB", 1.10)
+        alphas = [numpy.asarray(Image.open(io.BytesIO(file)).getchannel("A"), "int16") for file in files]
+        apart = numpy.abs(alphas[0] - alphas[1])
+        print(f"| its transparency | at most {apart.max()} of 255 apart, {apart.mean():.4f} in the mean | | | |")
+
+
+def memory(arguments):
+    """Peak after ten photos of a phone, one after the other."""
+    jpeg = photos.portrait(*LARGE)
+    peaks = []
+    for server in (servers.Warmcut(arguments.warmcut), servers.Rembg(arguments.model)):
+        server.until(server.listening if isinstance(server, servers.Rembg) else server.ready)
+        for _ in range(10):
+            server.cutout(photos.fresh(jpeg))
+        peaks.append(server.peak() / 1e6)
+        server.close()
+    print_row("peak memory after ten of 12 megapixels", *peaks, "MB", "0.25, 256 MB")
+
+
+def crowds(arguments, ours):
+    """Eight photos at once beside eight one after the other."""
+    for name, size in (("1.5", SMALL), ("12", LARGE)):
+        jpeg = photos.portrait(*size)
+
+        def at_once():
+            clients = [ours.another_client() for _ in range(8)]
+            begun = time.perf_counter()
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda client: client.cutout(photos.fresh(jpeg)), clients))
+            return (time.perf_counter() - begun) * 1e3
+
+        def one_by_one():
+            begun = time.perf_counter()
+            for _ in range(8):
+                ours.cutout(photos.fresh(jpeg))
+            return (time.perf_counter() - begun) * 1e3
+
+        mine, theirs = in_turns((at_once, one_by_one), arguments.crowds)
+        print_row(f"eight of {name} megapixels at once, and one by one", mine, theirs, "ms", 1.05)
 
 
 def machine():
     with open("/proc/cpuinfo") as cpus:
-        names = [line.split(":")[1].strip() for line in cpus if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores, {platform.system()} {platform.release()}"
+        lines = cpus.read().splitlines()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    flags = next(line for line in lines if line.startswith("flags")).split()
+    vectors = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
+    kernel = f"{platform.system()} {platform.release()}"
+    return f"{names[0]}, {len(names)} cores, {vectors}, {kernel}", vectors == "AVX-512"
 
 
 def main():
@@ -69,15 +142,40 @@ def main():
     for name in ("--model", "--bench", "--warmcut"):
         parser.add_argument(name, required=True)
     parser.add_argument("--turns", type=int, default=21)
+    parser.add_argument("--large-turns", type=int, default=9)
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--crowds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", help="networks, starts, requests, memory, crowds, binary")
     arguments = parser.parse_args()
-    print(f"{machine()}; ONNX Runtime {onnxruntime.__version__}; medians of {arguments.turns} turns\n")
-    print("| work | warmcut | peer | ratio |\n| --- | --- | --- | --- |")
-    for threads in (2, 1):
-        peer = OnnxRuntime(arguments.model, threads)
-        ours = Ours(arguments.bench, threads)
-        mine, theirs = in_turns(ours, peer, arguments.turns)
+    name, wide = machine()
+    versions = [f"{package} {importlib.metadata.version(package)}" for package in ("onnxruntime", "rembg")]
+    print(f"{name}; {', '.join(versions)}; medians of {arguments.turns} turns\n")
+    print("| work | warmcut | peer | ratio | wanted |\n| --- | --- | --- | --- | --- |", flush=True)
+
+    def wants(part):
+        return arguments.only is None or part in arguments.only
+
+    if wants("networks"):
+        levels = [("", [], 0.30)] if wide else []
+        networks(arguments, [*levels, (" on AVX2", ["--cpu", "avx2"], 0.36)])
+    if wants("starts"):
+        starts(arguments)
+    if wants("requests") or wants("crowds"):
+        ours = servers.Warmcut(arguments.warmcut)
+        ours.until(ours.ready)
+        if wants("requests"):
+            peer = servers.Rembg(arguments.model)
+            peer.until(peer.listening)
+            requests(arguments, ours, peer)
+            peer.close()
+        if wants("crowds"):
+            crowds(arguments, ours)
         ours.close()
-        print(f"| U²-NetP, {threads} threads | {mine:.1f} ms | {theirs:.1f} ms | {mine / theirs:.3f} |")
+    if wants("memory"):
+        memory(arguments)
+    if wants("binary"):
+        size = os.stat(arguments.warmcut).st_size / 1e6
+        print(f"| binary, model inside | {size:.1f} MB | | | 25 MB |")
 
 
 if __name__ == "__main__":
