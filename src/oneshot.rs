@@ -104,7 +104,7 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
     let input = image::network_input(&photo, size)?;
     let (_, map) = loaded.prime(&input, &mut |_| (), &stop)?;
     let alpha = image::mask_to_alpha(&map, size, photo.width, photo.height)?;
-    let encoded = image::encode(&image::compose(photo, alpha, options)?, options)?;
+    let encoded = image::encode(image::compose(photo, alpha, options)?, options)?;
     write(&args.output, &encoded.bytes).with_context(|| format!("{} can't be written", args.output.display()))
 }
 

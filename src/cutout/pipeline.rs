@@ -151,7 +151,7 @@ impl Pipeline {
         .await?;
 
         tell(JobStep::Encode).await;
-        let encoded = timed(&mut spent.encode, move || image::encode(&composed, &options)).await?;
+        let encoded = timed(&mut spent.encode, move || image::encode(composed, &options)).await?;
         drop(permit);
         Ok(Done { encoded, notes, spent })
     }

@@ -1,12 +1,14 @@
 //! A photo and its mask become the picture that was asked for, not yet encoded.
 //!
-//! Order: the photo's own transparency, crop, background, preview size. Each step makes the
-//! next one smaller, and the photo's buffer is reused where the result allows it.
+//! Order: the photo's own transparency, crop, preview size, background. Nothing is copied for it: the
+//! picture's rows are made when an encoder asks for them.
+
+use warmcut_png::Colour;
 
 use crate::protocol::options::{Channels, Options, OutputFormat, OutputSize};
 
 use super::{
-    crop::{Area, cut, subject_box},
+    crop::{Area, subject_box},
     decode::Photo,
     error::ImageError,
     resize::{Kind, resized},
@@ -15,27 +17,30 @@ use super::{
 /// Most pixels of a preview.
 const PREVIEW_PIXELS: u64 = 250_000;
 
-/// A finished picture.
+const WHITE: [u8; 3] = [255; 3];
+
+/// A finished picture, each row of which is made when it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Composed {
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// The pixels, rows from the top, without padding.
-    pub pixels: Pixels,
+    rgb: Vec<u8>,
+    alpha: Vec<u8>,
+    /// Pixels of a row of both.
+    stride: u32,
+    /// What of them is the picture.
+    area: Area,
+    look: Look,
 }
 
-/// Pixels by what they hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pixels {
+/// What is to be seen of a photo and its mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
     /// Colour with straight transparency; colour is black where nothing is to be seen, which
     /// compresses well and gives away nothing of the background.
-    Rgba(Vec<u8>),
-    /// Opaque colour.
-    Rgb(Vec<u8>),
+    Cutout,
+    /// Opaque, over a colour.
+    Over([u8; 3]),
     /// The mask alone.
-    Grey(Vec<u8>),
+    Mask,
 }
 
 /// Puts photo and mask together as the options ask.
@@ -47,7 +52,7 @@ pub enum Pixels {
 /// [`ImageError::WrongLength`] when `alpha` does not have one value for each of the photo's
 /// pixels.
 pub fn compose(photo: Photo, alpha: Vec<u8>, options: &Options) -> Result<Composed, ImageError> {
-    let Photo { width, height, mut rgb, alpha: own, .. } = photo;
+    let Photo { width, height, rgb, alpha: own, .. } = photo;
     let expected = width as usize * height as usize;
     for (what, found) in [
         ("the mask", alpha.len()),
@@ -66,34 +71,110 @@ pub fn compose(photo: Photo, alpha: Vec<u8>, options: &Options) -> Result<Compos
     if options.crop
         && let Some(subject) = subject_box(&alpha, width)
     {
-        cut::<1>(&mut alpha, width, subject);
-        cut::<3>(&mut rgb, width, subject);
         area = subject;
     }
-    let pixels = if options.channels == Channels::Alpha {
-        Pixels::Grey(alpha)
-    } else if let Some(background) = background(&alpha, options) {
-        blend(&mut rgb, &alpha, background);
-        Pixels::Rgb(rgb)
-    } else {
-        Pixels::Rgba(interleave(&rgb, &alpha))
-    };
-    let full = Composed { width: area.width, height: area.height, pixels };
-    match options.size {
-        OutputSize::Full => Ok(full),
-        OutputSize::Preview => shrink(full),
+    let mut picture = Composed { rgb, alpha, stride: width, area, look: Look::Cutout };
+    if options.size == OutputSize::Preview
+        && let Some(size) = preview_size((area.width, area.height))
+    {
+        picture = picture.shrunk(size)?;
     }
+    picture.look = match (options.channels, options.bg_color) {
+        (Channels::Alpha, _) => Look::Mask,
+        (_, Some(colour)) => Look::Over(colour),
+        (_, None) => match options.format {
+            OutputFormat::Jpg => Look::Over(WHITE),
+            OutputFormat::Auto if picture.is_opaque() => Look::Over(WHITE),
+            _ => Look::Cutout,
+        },
+    };
+    Ok(picture)
 }
 
-/// What is to be put behind the subject, if anything.
-fn background(alpha: &[u8], options: &Options) -> Option<[u8; 3]> {
-    const WHITE: [u8; 3] = [255; 3];
-    let opaque = match options.format {
-        OutputFormat::Jpg => true,
-        OutputFormat::Auto => alpha.iter().all(|a| *a == 255),
-        OutputFormat::Png | OutputFormat::Webp => false,
-    };
-    options.bg_color.or(opaque.then_some(WHITE))
+impl Composed {
+    /// Width in pixels.
+    pub fn width(&self) -> u32 {
+        self.area.width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> u32 {
+        self.area.height
+    }
+
+    /// What a pixel holds.
+    pub fn colour(&self) -> Colour {
+        match self.look {
+            Look::Cutout => Colour::Rgba,
+            Look::Over(_) => Colour::Rgb,
+            Look::Mask => Colour::Grey,
+        }
+    }
+
+    /// Whether nothing can be seen through; of a mask, whether it is full.
+    pub fn is_opaque(&self) -> bool {
+        let full = |y| self.at(y, 1, &self.alpha).iter().all(|a| *a == 255);
+        matches!(self.look, Look::Over(_)) || (0..self.height()).all(full)
+    }
+
+    /// Writes row `y`, as many bytes as it has pixels times those of a pixel.
+    pub fn row(&self, y: u32, out: &mut [u8]) {
+        let (rgb, alpha) = (self.at(y, 3, &self.rgb), self.at(y, 1, &self.alpha));
+        let pixels = rgb.as_chunks::<3>().0.iter().zip(alpha);
+        match self.look {
+            Look::Cutout => {
+                for (out, ([r, g, b], a)) in out.as_chunks_mut::<4>().0.iter_mut().zip(pixels) {
+                    *out = if *a == 0 { [0; 4] } else { [*r, *g, *b, *a] };
+                }
+            }
+            Look::Over(colour) => {
+                for (out, (pixel, a)) in out.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+                    *out = over(*pixel, *a, colour);
+                }
+            }
+            Look::Mask => out.copy_from_slice(alpha),
+        }
+    }
+
+    /// All rows, without padding, for who needs them at once.
+    pub fn into_pixels(mut self) -> Vec<u8> {
+        let row = self.width() as usize * self.colour().bytes();
+        if self.area.width == self.stride
+            && let Look::Over(colour) = self.look
+        {
+            // A photo's colours take as much room as the picture's: no second buffer is needed.
+            let start = (self.area.top * self.stride) as usize;
+            for (pixel, a) in self.rgb.as_chunks_mut::<3>().0.iter_mut().zip(&self.alpha).skip(start) {
+                *pixel = over(*pixel, *a, colour);
+            }
+            self.rgb.copy_within(start * 3.., 0);
+            self.rgb.truncate(row * self.height() as usize);
+            return self.rgb;
+        }
+        let mut pixels = vec![0; row * self.height() as usize];
+        pixels.chunks_exact_mut(row).zip(0..).for_each(|(out, y)| self.row(y, out));
+        pixels
+    }
+
+    /// Row `y` of the picture in a buffer of so many bytes a pixel.
+    fn at<'a>(&self, y: u32, bytes: usize, buffer: &'a [u8]) -> &'a [u8] {
+        let start = (self.area.top + y) as usize * self.stride as usize + self.area.left as usize;
+        &buffer[start * bytes..][..self.area.width as usize * bytes]
+    }
+
+    /// The same in another size. Transparent pixels lend no colour to their neighbours.
+    fn shrunk(self, (width, height): (u32, u32)) -> Result<Self, ImageError> {
+        let from = (self.width(), self.height());
+        let rgba = resized(&self.into_pixels(), Kind::Rgba, from, (width, height))?;
+        let pixels = rgba.as_chunks::<4>().0;
+        Ok(Self {
+            rgb: pixels.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect(),
+            alpha: pixels.iter().map(|[.., a]| *a).collect(),
+            stride: width,
+            area: Area { left: 0, top: 0, width, height },
+            look: Look::Cutout,
+        })
+    }
 }
 
 /// `a × b / 255`, rounded to the nearest.
@@ -103,36 +184,12 @@ pub(super) fn times(a: u8, b: u8) -> u8 {
 }
 
 /// In 8 bits and without gamma, as browsers and image editors blend.
-fn blend(rgb: &mut [u8], alpha: &[u8], background: [u8; 3]) {
-    for (pixel, a) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(alpha) {
-        let a = u32::from(*a);
-        for (channel, behind) in pixel.iter_mut().zip(background) {
-            let sum = u32::from(*channel) * a + u32::from(behind) * (255 - a) + 128;
-            *channel = ((sum + (sum >> 8)) >> 8) as u8;
-        }
-    }
-}
-
-fn interleave(rgb: &[u8], alpha: &[u8]) -> Vec<u8> {
-    let mut rgba = vec![0; alpha.len() * 4];
-    let pairs = rgb.as_chunks::<3>().0.iter().zip(alpha);
-    for (pixel, ([r, g, b], a)) in rgba.as_chunks_mut::<4>().0.iter_mut().zip(pairs) {
-        *pixel = if *a == 0 { [0; 4] } else { [*r, *g, *b, *a] };
-    }
-    rgba
-}
-
-/// At most [`PREVIEW_PIXELS`], never enlarged.
-fn shrink(full: Composed) -> Result<Composed, ImageError> {
-    let from = (full.width, full.height);
-    let Some((width, height)) = preview_size(from) else { return Ok(full) };
-    let resize = |pixels: &[u8], kind| resized(pixels, kind, from, (width, height));
-    let pixels = match &full.pixels {
-        Pixels::Rgba(pixels) => Pixels::Rgba(resize(pixels, Kind::Rgba)?),
-        Pixels::Rgb(pixels) => Pixels::Rgb(resize(pixels, Kind::Rgb)?),
-        Pixels::Grey(pixels) => Pixels::Grey(resize(pixels, Kind::Grey)?),
-    };
-    Ok(Composed { width, height, pixels })
+fn over(pixel: [u8; 3], alpha: u8, colour: [u8; 3]) -> [u8; 3] {
+    let a = u32::from(alpha);
+    std::array::from_fn(|channel| {
+        let sum = u32::from(pixel[channel]) * a + u32::from(colour[channel]) * (255 - a) + 128;
+        ((sum + (sum >> 8)) >> 8) as u8
+    })
 }
 
 fn preview_size((width, height): (u32, u32)) -> Option<(u32, u32)> {
@@ -164,14 +221,25 @@ mod tests {
         Options::from_pairs(pairs).expect("good options")
     }
 
-    fn composed(text: &str, own: Option<Vec<u8>>, alpha: Vec<u8>) -> Pixels {
-        compose(photo(2, 2, own), alpha, &options(text)).expect("composes").pixels
+    /// Bytes of a pixel, and all of them.
+    fn composed(text: &str, own: Option<Vec<u8>>, alpha: Vec<u8>) -> (usize, Vec<u8>) {
+        let picture = compose(photo(2, 2, own), alpha, &options(text)).expect("composes");
+        let rows: Vec<u8> = (0..2)
+            .flat_map(|y| {
+                let mut row = vec![7; 2 * picture.colour().bytes()];
+                picture.row(y, &mut row);
+                row
+            })
+            .collect();
+        let bytes = picture.colour().bytes();
+        assert_eq!(picture.into_pixels(), rows);
+        (bytes, rows)
     }
 
     #[test]
     fn the_photos_transparency_and_the_masks_multiply() {
         let own = vec![255, 128, 0, 255];
-        let Pixels::Rgba(rgba) = composed("", Some(own), vec![255, 128, 255, 0]) else {
+        let (4, rgba) = composed("", Some(own), vec![255, 128, 255, 0]) else {
             panic!("no transparency");
         };
         let alpha: Vec<u8> = rgba.as_chunks::<4>().0.iter().map(|[.., a]| *a).collect();
@@ -184,13 +252,13 @@ mod tests {
     fn a_background_is_blended_in_eight_bits() {
         let alpha = vec![255, 0, 128, 0];
         let on_blue = composed("bg_color=0000ff", None, alpha.clone());
-        assert_eq!(on_blue, Pixels::Rgb(vec![0, 0, 90, 0, 0, 255, 0, 128, 172, 0, 0, 255]));
-        let Pixels::Rgb(white) = composed("format=jpg", None, alpha.clone()) else { panic!() };
+        assert_eq!(on_blue, (3, vec![0, 0, 90, 0, 0, 255, 0, 128, 172, 0, 0, 255]));
+        let (3, white) = composed("format=jpg", None, alpha.clone()) else { panic!() };
         assert_eq!(white[3..6], [255; 3]);
         let masked = composed("channels=alpha&bg_color=0000ff", None, alpha.clone());
-        assert_eq!(masked, Pixels::Grey(alpha.clone()));
-        assert!(matches!(composed("format=auto", None, alpha), Pixels::Rgba(_)));
-        assert!(matches!(composed("format=auto", None, vec![255; 4]), Pixels::Rgb(_)));
+        assert_eq!(masked, (1, alpha.clone()));
+        assert_eq!(composed("format=auto", None, alpha).0, 4);
+        assert_eq!(composed("format=auto", None, vec![255; 4]).0, 3);
     }
 
     #[test]
@@ -199,20 +267,20 @@ mod tests {
         alpha[2 * 6 + 1] = 13;
         alpha[3 * 6 + 4] = 255;
         let cut = compose(photo(6, 5, None), alpha, &options("crop=true")).expect("composes");
-        assert_eq!((cut.width, cut.height), (4, 2));
-        let Pixels::Rgba(rgba) = cut.pixels else { panic!("no transparency") };
+        assert_eq!((cut.width(), cut.height(), cut.colour()), (4, 2, Colour::Rgba));
+        let rgba = cut.into_pixels();
         assert_eq!(rgba[3], 13);
         assert_eq!(rgba[28..], [204, 191, 90, 255]);
         let nothing = compose(photo(6, 5, None), vec![12; 30], &options("crop=true"));
         let nothing = nothing.expect("composes");
-        assert_eq!((nothing.width, nothing.height), (6, 5), "nothing to crop to");
+        assert_eq!((nothing.width(), nothing.height()), (6, 5), "nothing to crop to");
     }
 
     #[test]
     fn a_preview_is_small_and_keeps_its_shape() {
         let whole = photo(1000, 600, None);
         let small = compose(whole, vec![255; 600_000], &options("size=preview")).expect("composes");
-        assert_eq!((small.width, small.height), (645, 387));
+        assert_eq!((small.width(), small.height()), (645, 387));
         assert_eq!(preview_size((500, 500)), None);
         assert_eq!(preview_size((1, 65_535)), None);
         assert_eq!(preview_size((1, 1_000_000)), Some((1, 250_000)));
@@ -243,18 +311,17 @@ mod tests {
             let alpha: Vec<u8> = (0..pixels).map(|n| if n % 3 == 0 { level } else { 0 }).collect();
             let own = own.then(|| vec![77; pixels]);
             let options = options(&format!("format={format}{}", rest.concat()));
-            let Composed { width: w, height: h, pixels } =
-                compose(photo(width, height, own), alpha, &options).expect("composes");
+            let picture = compose(photo(width, height, own), alpha, &options).expect("composes");
+            let (w, h, colour) = (picture.width(), picture.height(), picture.colour());
             prop_assert!((1..=width).contains(&w) && (1..=height).contains(&h));
             let area = w as usize * h as usize;
             if options.size == OutputSize::Preview {
                 prop_assert!(area as u64 <= PREVIEW_PIXELS);
             }
-            match pixels {
-                Pixels::Rgba(bytes) => prop_assert_eq!(bytes.len(), area * 4),
-                Pixels::Rgb(bytes) => prop_assert_eq!(bytes.len(), area * 3),
-                Pixels::Grey(bytes) => prop_assert_eq!(bytes.len(), area),
-            }
+            let mut rows = vec![0; area * colour.bytes()];
+            let row = w as usize * colour.bytes();
+            rows.chunks_exact_mut(row).zip(0..).for_each(|(out, y)| picture.row(y, out));
+            prop_assert!(picture.into_pixels() == rows);
         }
     }
 }

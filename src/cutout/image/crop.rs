@@ -1,4 +1,4 @@
-//! Where the subject is, and the picture cut to it.
+//! Where the subject is.
 
 /// From this transparency on a pixel belongs to the subject's box: 5 % of 255.
 const SUBJECT_ALPHA: u8 = 13;
@@ -36,29 +36,11 @@ pub(super) fn subject_box(alpha: &[u8], width: u32) -> Option<Area> {
     })
 }
 
-/// Keeps only `area` of rows of `width` pixels of `N` bytes, in place: what is kept only ever
-/// moves towards the front.
-pub(super) fn cut<const N: usize>(pixels: &mut Vec<u8>, width: u32, area: Area) {
-    let row = area.width as usize * N;
-    for y in 0..area.height as usize {
-        let from = ((area.top as usize + y) * width as usize + area.left as usize) * N;
-        pixels.copy_within(from..from + row, y * row);
-    }
-    pixels.truncate(row * area.height as usize);
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn cutting_keeps_the_pixels_of_the_area() {
-        let mut pixels = vec![11, 11, 12, 12, 13, 13, 21, 21, 22, 22, 23, 23, 31, 31, 32, 32, 33, 33];
-        cut::<2>(&mut pixels, 3, Area { left: 1, top: 1, width: 2, height: 2 });
-        assert_eq!(pixels, [22, 22, 23, 23, 32, 32, 33, 33]);
-    }
 
     proptest! {
         #[test]

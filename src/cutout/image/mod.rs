@@ -33,7 +33,7 @@ mod read_png;
 mod read_webp;
 mod resize;
 
-pub use compose::{Composed, Pixels, compose};
+pub use compose::{Composed, compose};
 pub use cost::peak_bytes;
 pub use decode::{Photo, decode};
 pub use encode::{Encoded, encode};

@@ -43,7 +43,6 @@ pub fn mask_to_alpha(map: &[f32], map_size: u32, width: u32, height: u32) -> Res
 /// How the bytes of a picture are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    Grey,
     Rgb,
     Rgba,
 }
@@ -56,7 +55,6 @@ pub(super) fn resized(
     to: (u32, u32),
 ) -> Result<Vec<u8>, ImageError> {
     let kind = match kind {
-        Kind::Grey => PixelType::U8,
         Kind::Rgb => PixelType::U8x3,
         Kind::Rgba => PixelType::U8x4,
     };
