@@ -29,7 +29,7 @@ pub mod clock;
 pub mod config;
 pub mod cutout;
 pub mod http;
-mod memory;
+pub mod memory;
 pub mod model;
 pub mod oneshot;
 pub mod protocol;

@@ -9,7 +9,7 @@ use warmcut::app::{Server, set_threads};
 use warmcut::client::{self, ClientError, DoctorArgs, LoadArgs};
 use warmcut::config::Config;
 use warmcut::oneshot::{self, CutoutArgs};
-use warmcut::{telemetry, warmup};
+use warmcut::{memory, telemetry, warmup};
 
 /// The photo that `load` and `doctor` send when they are given none.
 const SAMPLE: &[u8] = include_bytes!("../static/samples/cat.jpg");
@@ -39,6 +39,7 @@ enum Sub {
 fn main() -> ExitCode {
     // First, while the kernel's word on the process's age is fresh.
     let started = warmup::process::started();
+    memory::keep_little();
     let mut commands = with_environment(Cli::command());
     let matches = commands.get_matches_mut();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

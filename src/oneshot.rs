@@ -102,6 +102,7 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
         .with_context(|| folder().unwrap_or_else(|| "the built-in model".to_owned()))?;
     let size = loaded.size();
     let input = image::network_input(&photo, size)?;
+    let photo = image::as_seen(photo, options)?;
     let (_, map) = loaded.prime(&input, &mut |_| (), &stop)?;
     let alpha = image::mask_to_alpha(&map, size, photo.width, photo.height)?;
     let encoded = image::encode(image::compose(photo, alpha, options)?, options)?;

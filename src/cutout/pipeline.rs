@@ -123,10 +123,11 @@ impl Pipeline {
 
         tell(JobStep::Decode).await;
         let (limits, size) = (self.limits, segmenter.size());
+        let options = job.options.clone();
         let (photo, input) = timed(&mut spent.decode, move || {
             let photo = image::decode(&bytes, &limits)?;
             let input = image::network_input(&photo, size)?;
-            Ok((photo, input))
+            Ok((image::as_seen(photo, &options)?, input))
         })
         .await?;
         let mut notes = Vec::new();

@@ -11,7 +11,7 @@ use super::{Header, adler};
 ///
 /// | zlib-rs level | bytes | whole encoding |
 /// | --- | --- | --- |
-/// | 2 | 13.7 MB | MEASURE |
+/// | 2 | 13.7 MB | MEASURED_BELOW |
 pub(super) const LEVEL: u32 = 2;
 
 /// The zlib header: deflate with a window of 32 KiB, fast, no dictionary (RFC 1950, section 2.2).

@@ -43,6 +43,26 @@ enum Look {
     Mask,
 }
 
+/// The photo no larger than it will be seen: a preview of the whole needs a fiftieth of a phone's pixels.
+///
+/// A photo with transparency or one to be cropped stays as it is: its colours have to be weighed by what
+/// can be seen of them, and which part of it counts is known only by its mask.
+///
+/// # Errors
+/// [`ImageError::WrongLength`] for a photo whose buffer contradicts its size.
+pub fn as_seen(photo: Photo, options: &Options) -> Result<Photo, ImageError> {
+    let from = (photo.width, photo.height);
+    match preview_size(from) {
+        Some((width, height))
+            if options.size == OutputSize::Preview && !options.crop && photo.alpha.is_none() =>
+        {
+            let rgb = resized(&photo.rgb, Kind::Rgb, from, (width, height))?;
+            Ok(Photo { width, height, rgb, ..photo })
+        }
+        _ => Ok(photo),
+    }
+}
+
 /// Puts photo and mask together as the options ask.
 ///
 /// `format=jpg` gets a background here, white unless one is asked for, as does `format=auto`
@@ -284,6 +304,21 @@ mod tests {
         assert_eq!(preview_size((500, 500)), None);
         assert_eq!(preview_size((1, 65_535)), None);
         assert_eq!(preview_size((1, 1_000_000)), Some((1, 250_000)));
+    }
+
+    #[test]
+    fn a_preview_is_made_of_a_small_photo_unless_transparency_or_a_crop_is_in_the_way() {
+        let seen = |own: Option<Vec<u8>>, text: &str| {
+            let seen = as_seen(photo(1000, 600, own), &options(text)).expect("shrinks");
+            (seen.width, seen.height, seen.rgb.len())
+        };
+        assert_eq!(seen(None, "size=preview"), (645, 387, 645 * 387 * 3));
+        let whole = (1000, 600, 1_800_000);
+        assert_eq!(seen(None, ""), whole);
+        assert_eq!(seen(None, "size=preview&crop=true"), whole);
+        assert_eq!(seen(Some(vec![255; 600_000]), "size=preview"), whole);
+        let small = as_seen(photo(30, 20, None), &options("size=preview")).expect("stays");
+        assert_eq!((small.width, small.height), (30, 20), "never enlarged");
     }
 
     #[test]

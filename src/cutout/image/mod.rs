@@ -1,11 +1,12 @@
 //! The image room: from a photo's bytes to pixels, and from a mask to a cutout's bytes.
 //!
-//! Four steps, each a pure function that a worker thread calls in turn:
+//! Steps, each a pure function that a worker thread calls in turn:
 //!
 //! ```text
 //! bytes ── probe ──▶ Probe            cheap, before anything is promised to the browser
 //! bytes ── decode ─▶ Photo            upright, sRGB, 8 bit
 //! Photo ── network_input ─▶ RGB8      what the model sees
+//! Photo ── as_seen ─▶ Photo           no larger than what was asked for
 //! map ──── mask_to_alpha ─▶ alpha     what the model said, at the photo's size
 //! Photo + alpha ── compose ─▶ Composed ── encode ─▶ Encoded
 //! ```
@@ -33,7 +34,7 @@ mod read_png;
 mod read_webp;
 mod resize;
 
-pub use compose::{Composed, compose};
+pub use compose::{Composed, as_seen, compose};
 pub use cost::peak_bytes;
 pub use decode::{Photo, decode};
 pub use encode::{Encoded, encode};
