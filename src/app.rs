@@ -140,6 +140,7 @@ impl Server {
             pace,
             limits: image_limits,
             pixel_bytes: config.pixel_memory,
+            pixel_limit: config.pixel_limit(),
             job_timeout: config.job_timeout,
             count: config.workers.max(1),
         };

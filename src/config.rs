@@ -8,6 +8,10 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum, value_parser};
 
 use crate::model::device::Cpu;
+use crate::warmup::process;
+
+/// Bytes that the process holds when it is ready and does nothing: itself, the model, the network's maps.
+const RESIDENT: u64 = 140_000_000;
 
 /// More of anything that is counted is a slip of the keyboard, and past what the system's own counters
 /// hold.
@@ -95,16 +99,16 @@ pub struct Config {
     #[arg(long, value_parser = threads, default_value_t = 2)]
     pub workers: usize,
     /// Bytes of uploads in memory; more wait on disk
-    #[arg(long, default_value_t = 64_000_000)]
+    #[arg(long, default_value_t = of_memory(64_000_000, 16))]
     pub upload_memory: u64,
     /// Bytes of uploads on disk
     #[arg(long, default_value_t = 4_000_000_000)]
     pub upload_disk: u64,
     /// Bytes of pixels that are worked on at once; a larger photo runs alone
-    #[arg(long, default_value_t = 192_000_000)]
+    #[arg(long, default_value_t = of_memory(192_000_000, 2))]
     pub pixel_memory: u64,
     /// Bytes of cutouts in memory; more are kept on disk
-    #[arg(long, default_value_t = 32_000_000)]
+    #[arg(long, default_value_t = of_memory(32_000_000, 32))]
     pub cache_memory: u64,
     /// Bytes of cutouts in all
     #[arg(long, value_parser = value_parser!(u64).range(1..), default_value_t = 1_000_000_000)]
@@ -204,6 +208,14 @@ impl Config {
         }
     }
 
+    /// Bytes of pixels that one photo may take, if this process's memory has a limit: what is left beside
+    /// the model, the uploads and the cutouts. One photo too large would end the process and every
+    /// session with it.
+    pub fn pixel_limit(&self) -> Option<u64> {
+        let others = RESIDENT + self.upload_memory + self.cache_memory;
+        process::memory_limit().map(|limit| limit.saturating_sub(others))
+    }
+
     /// Names this deploy.
     pub fn deploy(&self) -> String {
         let platform = || ["K_REVISION", "RENDER_GIT_COMMIT"].into_iter().find_map(environment);
@@ -230,6 +242,11 @@ fn some_time(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("nothing happens within no time; it must be longer than 0".to_owned()),
         some => Ok(some),
     }
+}
+
+/// So many bytes, or this part of the memory that the process may have if that is less.
+fn of_memory(usual: u64, part: u64) -> u64 {
+    process::memory_limit().map_or(usual, |limit| usual.min(limit / part))
 }
 
 fn count(text: &str) -> Result<usize, String> {

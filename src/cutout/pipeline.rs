@@ -22,6 +22,8 @@ pub(super) struct Pipeline {
     pub(super) limits: Limits,
     pixels: Arc<Semaphore>,
     permits: u32,
+    /// Bytes of pixels that one photo may take at most.
+    pixel_limit: Option<u64>,
 }
 
 /// A finished job.
@@ -82,7 +84,9 @@ pub(super) fn image_problem(error: &ImageError) -> Problem {
         ImageError::Empty => Code::BadRequest,
         ImageError::Unsupported { .. } => Code::UnsupportedMediaType,
         ImageError::HeaderIncomplete { .. } | ImageError::Corrupt { .. } => Code::CorruptImage,
-        ImageError::TooManyPixels { .. } | ImageError::SideTooLong { .. } => Code::ImageTooLarge,
+        ImageError::TooManyPixels { .. }
+        | ImageError::SideTooLong { .. }
+        | ImageError::TooMuchMemory { .. } => Code::ImageTooLarge,
         ImageError::TooLargeForFormat { .. } => Code::BadRequest,
         ImageError::WrongLength { .. } | ImageError::Internal { .. } => {
             return Problem::new(
@@ -96,10 +100,15 @@ pub(super) fn image_problem(error: &ImageError) -> Problem {
 
 impl Pipeline {
     /// Holds at most so many bytes of pixels at once; a photo that needs more than all of them runs
-    /// alone.
-    pub(super) fn new(inference: Inference, limits: Limits, pixel_bytes: u64) -> Self {
+    /// alone, and one that needs more than the limit is refused.
+    pub(super) fn new(
+        inference: Inference,
+        limits: Limits,
+        (pixel_bytes, pixel_limit): (u64, Option<u64>),
+    ) -> Self {
         let permits = u32::try_from((pixel_bytes / PERMIT).max(1)).unwrap_or(u32::MAX);
-        Self { inference, limits, pixels: Arc::new(Semaphore::new(permits as usize)), permits }
+        let pixels = Arc::new(Semaphore::new(permits as usize));
+        Self { inference, limits, pixels, permits, pixel_limit }
     }
 
     /// Runs a job; `tell` is told of each step before it begins.
@@ -160,7 +169,12 @@ impl Pipeline {
     /// From the header, before anything is allocated for the pixels.
     fn permits_for(&self, bytes: &[u8], options: &Options) -> Result<u32, ImageError> {
         let probe = image::probe(bytes, &self.limits)?;
-        let needed = image::peak_bytes(&probe, options) / PERMIT + 1;
+        let needed = image::peak_bytes(&probe, options);
+        if let Some(limit) = self.pixel_limit.filter(|limit| needed > *limit) {
+            let (width, height) = (probe.width, probe.height);
+            return Err(ImageError::TooMuchMemory { width, height, needed, limit });
+        }
+        let needed = needed / PERMIT + 1;
         Ok(u32::try_from(needed).unwrap_or(u32::MAX).min(self.permits))
     }
 }
@@ -183,5 +197,31 @@ async fn timed<T: Send + 'static>(
             Err(PipelineError::Panic(infer::describe(error.into_panic().as_ref())))
         }
         Err(_) => Err(PipelineError::Ended),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_photo_that_would_take_more_memory_than_there_is_is_refused_and_told_what_to_ask_for() {
+        let inference = Inference::spawn().expect("a thread");
+        let pipeline = |limit| {
+            let limits = Limits { max_pixels: 10_000_000 };
+            Pipeline::new(inference.clone(), limits, (8 << 20, Some(limit)))
+        };
+        // 1448 by 1086 pixels, six bytes each, and the fixed part.
+        let cat = include_bytes!("../../tests/data/cat.jpg");
+        let needed = 1448 * 1086 * 6 + (2 << 20);
+        let alone = pipeline(needed).permits_for(cat, &Options::default()).expect("fits exactly");
+        assert_eq!(alone, (8 << 20) / PERMIT as u32, "more than is shared: it runs alone");
+        let error = pipeline(needed - 1).permits_for(cat, &Options::default()).expect_err("no room");
+        let problem = image_problem(&error);
+        assert_eq!(problem.code, Code::ImageTooLarge);
+        assert!(
+            problem.message.contains("takes 11 MB of memory for this and the server has 11"),
+            "{problem:?}"
+        );
     }
 }

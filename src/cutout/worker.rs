@@ -38,6 +38,8 @@ pub struct Workers {
     pub limits: Limits,
     /// Bytes of pixels at once.
     pub pixel_bytes: u64,
+    /// Bytes of pixels that one photo may take, if memory is limited.
+    pub pixel_limit: Option<u64>,
     /// A job that runs longer fails.
     pub job_timeout: Duration,
     /// How many jobs run at once.
@@ -48,7 +50,8 @@ pub struct Workers {
 /// the job that it has, and who drains closes the queue.
 pub fn spawn_workers(workers: Workers, tracker: &TaskTracker, draining: &CancellationToken) {
     let count = workers.count;
-    let pipeline = Pipeline::new(workers.inference.clone(), workers.limits, workers.pixel_bytes);
+    let pixels = (workers.pixel_bytes, workers.pixel_limit);
+    let pipeline = Pipeline::new(workers.inference.clone(), workers.limits, pixels);
     let shared = Arc::new(Shared { workers, pipeline, draining: draining.clone() });
     for _ in 0..count {
         tracker.spawn(Arc::clone(&shared).work());

@@ -49,18 +49,44 @@ pub struct Memory {
 pub fn memory() -> Memory {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let (machine, status) = (read("/proc/meminfo"), read("/proc/self/status"));
-    let limit = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
-    let total = kilobytes(&machine, "MemTotal:");
     Memory {
-        total,
+        total: kilobytes(&machine, "MemTotal:"),
         available: kilobytes(&machine, "MemAvailable:"),
-        // Version 1 says "no limit" by a number near the largest.
-        limit: limit.filter(|limit| *limit < total),
+        limit: memory_limit(),
         resident: kilobytes(&status, "VmRSS:"),
         peak: kilobytes(&status, "VmHWM:"),
     }
+}
+
+/// The least that any of this process's control groups allows, if that is less than the machine has.
+pub fn memory_limit() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let files = limit_files(&read("/proc/self/cgroup"));
+    let limits = files.iter().filter_map(|path| read(path).trim().parse::<u64>().ok());
+    // Version 1 says "no limit" by a number near the largest.
+    limits.min().filter(|limit| *limit < kilobytes(&read("/proc/meminfo"), "MemTotal:"))
+}
+
+/// Where limits may be written: for the process's group and those around it, of both versions. Inside a
+/// container the names that the kernel gives are often those outside, and only the root is there.
+fn limit_files(groups: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let (mount, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|one| one == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        for group in std::path::Path::new(path).ancestors() {
+            let group = group.to_string_lossy();
+            files.push(format!("{mount}{}/{file}", group.trim_end_matches('/')));
+        }
+    }
+    files
 }
 
 fn kilobytes(text: &str, name: &str) -> u64 {
@@ -71,6 +97,22 @@ fn kilobytes(text: &str, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_looked_for_in_the_process_group_and_around_it() {
+        assert_eq!(
+            limit_files("0::/system.slice/warmcut.service\n"),
+            [
+                "/sys/fs/cgroup/system.slice/warmcut.service/memory.max",
+                "/sys/fs/cgroup/system.slice/memory.max",
+                "/sys/fs/cgroup/memory.max",
+            ],
+        );
+        assert_eq!(
+            limit_files("8:cpu,cpuacct:/a\n4:memory:/a\nnonsense\n"),
+            ["/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"],
+        );
+    }
 
     #[test]
     fn the_start_is_found_behind_any_name() {

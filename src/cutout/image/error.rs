@@ -56,6 +56,21 @@ pub enum ImageError {
         /// What is allowed.
         limit: u32,
     },
+    /// What it was asked to become takes more memory than there is.
+    #[error(
+        "a {width}×{height} photo takes {} MB of memory for this and the server has {}: ask for png or \
+         size=preview, or send a smaller one", needed / 1_000_000, limit / 1_000_000
+    )]
+    TooMuchMemory {
+        /// Width in the header.
+        width: u32,
+        /// Height in the header.
+        height: u32,
+        /// Bytes that it would take.
+        needed: u64,
+        /// Bytes that there are.
+        limit: u64,
+    },
     /// A buffer handed in does not have the size that was said: a fault of ours, not the photo's.
     #[error("{what} holds {found} values instead of {expected}")]
     WrongLength {

@@ -60,6 +60,8 @@ pub struct Probe {
     pub height: u32,
     /// More than one frame; only the first is used. Of a prefix, as far as it shows.
     pub animated: bool,
+    /// Bytes of memory for each pixel that decoding takes at most; see [`peak_bytes`](super::peak_bytes).
+    pub decoding: u64,
 }
 
 /// Judges a photo by its first bytes: the whole file, or a prefix that holds the header. A few
@@ -165,7 +167,8 @@ mod tests {
     fn a_prefix_is_enough_or_says_that_it_is_not() {
         for (format, file) in samples() {
             let whole = probe(&file, &fixtures::LIMITS).expect("a good header");
-            assert_eq!(whole, Probe { format, width: 31, height: 17, animated: false });
+            let decoding = whole.decoding;
+            assert_eq!(whole, Probe { format, width: 31, height: 17, animated: false, decoding });
             let mut told = 0;
             for end in 1..file.len() {
                 match probe(&file[..end], &fixtures::LIMITS) {

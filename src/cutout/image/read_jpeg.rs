@@ -88,7 +88,14 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
                     return Err(corrupt("neither one, three nor four colour components"));
                 }
                 let format = SourceFormat::Jpeg;
-                let probe = Probe { format, width, height, animated: false };
+                // A progressive file's coefficients are all there before the first pixel is.
+                let decoding = match (marker == 0xC2, components) {
+                    (false, 4) => 7,
+                    (false, _) => 6,
+                    (true, 4) => 12,
+                    (true, _) => 9,
+                };
+                let probe = Probe { format, width, height, animated: false, decoding };
                 return Ok(Header { probe, padded, frame_end });
             }
             _ => segment(bytes, payload).ok_or_else(incomplete)??.1,

@@ -14,6 +14,9 @@ use super::{
 /// The first eight bytes of every PNG.
 pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
+/// Bytes a pixel: with transparency, and turned by EXIF.
+const DECODING: u64 = 7;
+
 /// Signature, length, name, thirteen bytes of header, checksum.
 const HEADER_END: usize = 33;
 
@@ -63,7 +66,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Probe, ImageError> {
         }
         at = at.saturating_add(12).saturating_add(number(&chunk[..4]) as usize);
     }
-    Ok(Probe { format, width, height, animated })
+    Ok(Probe { format, width, height, animated, decoding: DECODING })
 }
 
 /// Decodes a whole PNG, of an animated one the still picture.

@@ -15,6 +15,9 @@ use super::{
     probe::{Probe, SourceFormat},
 };
 
+/// Bytes a pixel, of an animation.
+const DECODING: u64 = 12;
+
 /// One chunk of a WebP.
 struct Chunk<'a> {
     name: &'a [u8],
@@ -74,11 +77,11 @@ pub(super) fn header(bytes: &[u8]) -> Result<Probe, ImageError> {
     }
     if let (b"VP8X", &[flags, _, _, _, w0, w1, w2, h0, h1, h2, ..]) = (name, payload) {
         let (width, height) = (side(w0, w1, w2), side(h0, h1, h2));
-        return Ok(Probe { format, width, height, animated: flags & 2 != 0 });
+        return Ok(Probe { format, width, height, animated: flags & 2 != 0, decoding: DECODING });
     }
     let size = stream_size(name, payload).unwrap_or(Err("no picture and no header at its start"));
     let (width, height) = size.map_err(|reason| ImageError::corrupt(format, reason))?;
-    Ok(Probe { format, width, height, animated: false })
+    Ok(Probe { format, width, height, animated: false, decoding: DECODING })
 }
 
 /// Every picture's stream must have the size that was promised for it, by the canvas or by its
