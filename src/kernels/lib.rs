@@ -11,6 +11,7 @@
 //! | [`dot`] | convolutions to a single channel, and what a network's head does with them |
 //! | [`resample`] | halving and enlarging |
 //! | [`conv`] | one convolution with bias and activation, by the way that suits its map |
+//! | [`memory`] | large buffers in large pages |
 //! | [`simd`] | the few vector operations that all of them need, and which of them this processor has |
 //!
 //! Nothing here knows a network. Each operation's result is the same, bit for bit, for any number of
@@ -21,6 +22,7 @@ pub mod conv;
 mod direct;
 mod dot;
 mod epilogue;
+mod memory;
 mod patch;
 pub mod planes;
 mod product;
@@ -33,6 +35,7 @@ mod winograd;
 
 pub use conv::{Conv, ConvShape};
 pub use dot::{Dot, fuse};
+pub use memory::Buffer;
 pub use planes::{Lanes, Plane, PlaneMut, Source};
 pub use simd::Level;
 

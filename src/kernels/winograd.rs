@@ -9,6 +9,7 @@
 use rayon::prelude::*;
 
 use crate::epilogue::Epilogue;
+use crate::memory::Buffer;
 use crate::patch::{cut_doubled, cut_out};
 use crate::planes::{LANES, Lanes, PlaneMut, Source};
 use crate::product::Product;
@@ -27,7 +28,7 @@ const MAX_TILES: usize = 24;
 pub(crate) struct Winograd {
     tile: Tile,
     /// `[block of outputs][point][channel of all inputs]`, sixteen outputs each.
-    filters: Vec<Lanes>,
+    filters: Buffer,
     /// Blocks of input channels.
     inputs: usize,
 }
@@ -61,7 +62,7 @@ impl Winograd {
         filter: impl Fn(usize, usize, usize) -> Lanes + Sync,
     ) -> Self {
         let points = tile.points() * tile.points();
-        let mut filters = vec![Lanes::ZERO; blocks * points * channels];
+        let mut filters = Buffer::zeroed(blocks * points * channels);
         filters.par_chunks_mut(points * channels).enumerate().for_each(|(block, filters)| {
             for channel in 0..channels {
                 let taps: [Lanes; TAPS * TAPS] = std::array::from_fn(|tap| filter(block, channel, tap));

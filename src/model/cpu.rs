@@ -6,8 +6,9 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 use parking_lot::Mutex;
+use rayon::prelude::*;
 use warmcut_kernels::conv::{Scratch, Way};
-use warmcut_kernels::{Conv, ConvShape, Dot, Lanes, Level, Plane, PlaneMut, Source, fuse, planes, resample};
+use warmcut_kernels::{Buffer, Conv, ConvShape, Dot, Level, Plane, PlaneMut, Source, fuse, planes, resample};
 
 use super::ModelError;
 use super::graph::{self, Graph, Node, NodeId};
@@ -68,7 +69,7 @@ pub(super) struct CpuNetwork {
     /// Length of each slot.
     slots: Vec<usize>,
     /// Memory that no run uses now.
-    idle: Mutex<Vec<Vec<Vec<Lanes>>>>,
+    idle: Mutex<Vec<Vec<Buffer>>>,
     scratch: Scratch,
 }
 
@@ -76,6 +77,7 @@ impl CpuNetwork {
     /// Plans a graph for photos of `size × size`.
     pub(super) fn plan(graph: &Graph, size: usize, level: Level) -> Result<Self, ModelError> {
         let sizes = sizes(graph, size)?;
+        let mut convs = convs(graph, &sizes)?;
         let mut last_use = graph.last_use();
         let mut slots = Slots::default();
         let mut steps: Vec<(Step, Place)> = Vec::new();
@@ -83,12 +85,8 @@ impl CpuNetwork {
             let size = sizes[n];
             let step = match node {
                 Node::Input => Step::Input,
-                Node::Conv { conv, inputs, residual } => {
-                    let shape = shape(conv, inputs, &sizes)?;
-                    let way = shape.way(size.pixels());
-                    let weight: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
-                    let bias: Vec<f32> = conv.bias.to_vec1()?;
-                    let conv = Box::new(Conv::new(&shape, way, &weight, &bias, true));
+                Node::Conv { inputs, residual, .. } => {
+                    let conv = convs[n].take().ok_or(ModelError::Graph { node: n })?;
                     Step::Conv { conv, inputs: inputs.clone(), residual: *residual }
                 }
                 Node::Halved(id) => Step::Halve(*id),
@@ -139,8 +137,7 @@ impl CpuNetwork {
 
     fn run(&self, photo: &[f32]) -> Vec<f32> {
         let kept = self.idle.lock().pop();
-        let mut memory =
-            kept.unwrap_or_else(|| self.slots.iter().map(|len| vec![Lanes::ZERO; *len]).collect());
+        let mut memory = kept.unwrap_or_else(|| self.slots.iter().map(|len| Buffer::zeroed(*len)).collect());
         // Inside the pool, so that no operation waits for its threads to wake.
         let map = rayon::scope(|_| {
             for n in 0..self.steps.len() {
@@ -152,7 +149,7 @@ impl CpuNetwork {
         map
     }
 
-    fn step(&self, n: usize, photo: &[f32], memory: &mut [Vec<Lanes>]) {
+    fn step(&self, n: usize, photo: &[f32], memory: &mut [Buffer]) {
         let (step, Place { slot, size }) = &self.steps[n];
         if matches!(step, Step::Doubled(_)) {
             return;
@@ -174,7 +171,7 @@ impl CpuNetwork {
         memory[*slot] = taken;
     }
 
-    fn head(&self, memory: &[Vec<Lanes>]) -> Vec<f32> {
+    fn head(&self, memory: &[Buffer]) -> Vec<f32> {
         let maps: Vec<_> = self
             .sides
             .iter()
@@ -190,14 +187,14 @@ impl CpuNetwork {
         fuse(&maps, self.bias, (self.size, self.size))
     }
 
-    fn source<'a>(&self, id: NodeId, memory: &'a [Vec<Lanes>]) -> Source<'a> {
+    fn source<'a>(&self, id: NodeId, memory: &'a [Buffer]) -> Source<'a> {
         match self.steps[id].0 {
             Step::Doubled(small) => Source::Doubled(self.plane(small, memory)),
             _ => Source::Plane(self.plane(id, memory)),
         }
     }
 
-    fn plane<'a>(&self, id: NodeId, memory: &'a [Vec<Lanes>]) -> Plane<'a> {
+    fn plane<'a>(&self, id: NodeId, memory: &'a [Buffer]) -> Plane<'a> {
         let Place { slot, size } = &self.steps[id].1;
         Plane::new(&memory[*slot][..size.len()], size.blocks, size.height, size.width)
     }
@@ -223,6 +220,18 @@ fn sizes(graph: &Graph, size: usize) -> Result<Vec<Size>, ModelError> {
         sizes.push(size);
     }
     Ok(sizes)
+}
+
+/// The convolutions among the nodes, their filters in place. That is most of a load, so all threads share it.
+fn convs(graph: &Graph, sizes: &[Size]) -> Result<Vec<Option<Box<Conv>>>, ModelError> {
+    let convs = graph.nodes.par_iter().zip(sizes).map(|(node, size)| {
+        let Node::Conv { conv, inputs, .. } = node else { return Ok(None) };
+        let shape = shape(conv, inputs, sizes)?;
+        let weight: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+        let bias: Vec<f32> = conv.bias.to_vec1()?;
+        Ok(Some(Box::new(Conv::new(&shape, shape.way(size.pixels()), &weight, &bias, true))))
+    });
+    convs.collect()
 }
 
 fn shape(conv: &graph::Conv, inputs: &[NodeId], sizes: &[Size]) -> Result<ConvShape, ModelError> {
