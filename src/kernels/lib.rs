@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`planes`] | how activations lie in memory: rows of blocks of 16 channels |
 //! | [`toom`] | Winograd's matrices, derived at compile time from their points |
-//! | [`winograd`] | 3×3 convolutions on maps large enough for tiles: bands, strips, and what they read and write |
+//! | [`winograd`] | 3×3 convolutions on maps large enough for tiles |
+//! | [`band`] | a thread's rows of one, strip by strip: what it reads and writes |
 //! | [`epilogue`] | bias, activation and residual of either |
 //! | [`patch`], [`tile`], [`product`] | what a tile sees; its way to the points and back; the sums in between |
 //! | [`direct`] | every other convolution |
@@ -18,6 +19,7 @@
 //! threads: threads share out rows, never sums. `unsafe` is confined to [`simd`] and the three kernels;
 //! candle's own operations are the oracle in the tests.
 
+mod band;
 pub mod conv;
 mod direct;
 mod dot;
@@ -36,7 +38,7 @@ mod winograd;
 pub use conv::{Conv, ConvShape};
 pub use dot::{Dot, fuse};
 pub use memory::Buffer;
-pub use planes::{Lanes, Plane, PlaneMut, Source};
+pub use planes::{LANES, Lanes, Plane, PlaneMut, Source};
 pub use simd::Level;
 
 #[cfg(test)]
