@@ -1,4 +1,5 @@
-//! The network alone: `cargo bench --bench inference` prints load, priming and the median of many runs.
+//! The network alone: `cargo bench --bench inference` prints load, priming, the median of many runs, and
+//! the memory of one and of four at once.
 //!
 //! With `-- --on-request` it runs once for each line that it reads and answers with the milliseconds, so
 //! that a peer can be measured in turns with it; `--cpu` and `--threads` are the server's.
@@ -9,6 +10,7 @@ use std::time::Instant;
 
 use warmcut::model::device::Cpu;
 use warmcut::model::{Loader, Stop};
+use warmcut::warmup::process;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +23,9 @@ fn main() {
         warmcut::app::default_loader(None, value("--cpu").map_or(Cpu::default(), |cpu| cpu.parse().unwrap()));
     let known = warmcut::app::known().unwrap();
     let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+
+    let peak = || process::memory().peak as f64 / 1e6;
+    let before = peak();
 
     let begun = Instant::now();
     let loaded = loader.load(&mut |_| {}, &Stop::default()).unwrap();
@@ -46,4 +51,16 @@ fn main() {
     times.sort_by(f64::total_cmp);
     println!("{}: load {load:.1} ms, first run {prime:.1} ms", loader.device());
     println!("median {:.1} ms, fastest {:.1} ms of {} runs", times[20], times[0], times.len());
+    let one = peak();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..3).map(|_| run()).sum::<f64>());
+        }
+    });
+    println!(
+        "filters {:.1} MB; peak memory grew by {:.1} MB with one run at a time, by {:.1} MB with four at once",
+        segmenter.bytes() as f64 / 1e6,
+        one - before,
+        peak() - before,
+    );
 }

@@ -3,6 +3,7 @@
 use crate::direct::Direct;
 use crate::epilogue::Epilogue;
 use crate::planes::{LANES, Lanes, Plane, PlaneMut, Source};
+use crate::resample::halve;
 pub use crate::scratch::Scratch;
 use crate::simd::Level;
 use crate::winograd::{Tile, Winograd};
@@ -37,8 +38,8 @@ impl ConvShape {
     /// The fastest way on a map of this size.
     pub fn way(&self, (height, width): (usize, usize)) -> Way {
         let plain = self.side == 3 && self.stride == 1 && self.dilation == 1;
-        // Few channels are mostly padding in Winograd's domain, and small maps mostly edge.
-        if !plain || self.inputs.iter().any(|channels| channels % LANES != 0) || height.min(width) < 16 {
+        // Small maps are mostly edge.
+        if !plain || height.min(width) < 16 {
             Way::Direct
         } else if height.min(width) >= 100 {
             Way::Winograd6
@@ -92,8 +93,7 @@ impl Conv {
             Way::Winograd4 | Way::Winograd6 => {
                 assert_eq!([*side, *stride, *dilation], [3, 1, 1], "Winograd's are plain 3x3");
                 let tile = if way == Way::Winograd4 { Tile::Four } else { Tile::Six };
-                let padded = channels.div_ceil(LANES) * LANES;
-                Filters::Winograd(Winograd::new(tile, (blocks, padded), filter))
+                Filters::Winograd(Winograd::new(tile, (blocks, channels), filter))
             }
         };
         let bias = (0..blocks).map(|block| {
@@ -116,7 +116,8 @@ impl Conv {
         })
     }
 
-    /// Computes the map; a residual is added after the activation.
+    /// Computes the map; a residual is added after the activation. The same map halved, as
+    /// [`halve`] does it, costs least while the map's rows are at hand.
     ///
     /// # Panics
     /// When the maps contradict the shape or each other.
@@ -126,6 +127,7 @@ impl Conv {
         inputs: &[Source<'_>],
         residual: Option<Plane<'_>>,
         out: &mut PlaneMut<'_>,
+        halved: Option<&mut PlaneMut<'_>>,
         scratch: &Scratch,
     ) {
         let size = inputs[0].size();
@@ -145,8 +147,13 @@ impl Conv {
         assert_eq!((out.height, out.width), (size.0.div_ceil(stride), size.1.div_ceil(stride)));
         let epilogue = Epilogue { bias: &self.bias, relu: self.relu, residual };
         match &self.filters {
-            Filters::Direct(direct) => direct.run(level, inputs, &epilogue, out),
-            Filters::Winograd(winograd) => winograd.run(level, inputs, &epilogue, out, scratch),
+            Filters::Direct(direct) => {
+                direct.run(level, inputs, &epilogue, out);
+                if let Some(halved) = halved {
+                    halve(&out.as_plane(), halved);
+                }
+            }
+            Filters::Winograd(winograd) => winograd.run(level, inputs, &epilogue, out, halved, scratch),
         }
     }
 }

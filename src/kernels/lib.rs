@@ -4,23 +4,27 @@
 //! | --- | --- |
 //! | [`planes`] | how activations lie in memory: rows of blocks of 16 channels |
 //! | [`toom`] | Winograd's matrices, derived at compile time from their points |
-//! | [`winograd`] | 3×3 convolutions on maps large enough for tiles: bands, strips, and what they read and write |
+//! | [`winograd`] | 3×3 convolutions on maps large enough for tiles |
+//! | [`band`] | a thread's rows of one, strip by strip: what it reads and writes |
 //! | [`epilogue`] | bias, activation and residual of either |
 //! | [`patch`], [`tile`], [`product`] | what a tile sees; its way to the points and back; the sums in between |
 //! | [`direct`] | every other convolution |
 //! | [`dot`] | convolutions to a single channel, and what a network's head does with them |
 //! | [`resample`] | halving and enlarging |
 //! | [`conv`] | one convolution with bias and activation, by the way that suits its map |
+//! | [`memory`] | large buffers in large pages |
 //! | [`simd`] | the few vector operations that all of them need, and which of them this processor has |
 //!
 //! Nothing here knows a network. Each operation's result is the same, bit for bit, for any number of
 //! threads: threads share out rows, never sums. `unsafe` is confined to [`simd`] and the three kernels;
 //! candle's own operations are the oracle in the tests.
 
+mod band;
 pub mod conv;
 mod direct;
 mod dot;
 mod epilogue;
+mod memory;
 mod patch;
 pub mod planes;
 mod product;
@@ -33,7 +37,8 @@ mod winograd;
 
 pub use conv::{Conv, ConvShape};
 pub use dot::{Dot, fuse};
-pub use planes::{Lanes, Plane, PlaneMut, Source};
+pub use memory::Buffer;
+pub use planes::{LANES, Lanes, Plane, PlaneMut, Source};
 pub use simd::Level;
 
 #[cfg(test)]

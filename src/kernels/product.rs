@@ -59,7 +59,8 @@ pub(crate) struct Product {
     pub(crate) data: *const f32,
     /// Values from one block to the next.
     pub(crate) block: usize,
-    pub(crate) blocks: usize,
+    /// Of all blocks.
+    pub(crate) channels: usize,
     /// `[channel][output]`
     pub(crate) filters: *const f32,
     /// `[tile][output]`
@@ -84,10 +85,15 @@ impl Product {
         // SAFETY: the caller's promise; within a block sixteen channels lie together.
         unsafe {
             let mut sums = [[S::splat(0.0); UNITS]; ROWS];
-            for block in 0..self.blocks {
-                let data = self.data.add(block * self.block);
-                let row = |n| data.add(n * LANES);
-                add_products::<S, ROWS>(&mut sums, row, self.filters.add(block * LANES * LANES), LANES);
+            let (blocks, rest) = (self.channels / LANES, self.channels % LANES);
+            let row = |block: usize, n: usize| self.data.add(block * self.block + n * LANES);
+            for block in 0..blocks {
+                let filters = self.filters.add(block * LANES * LANES);
+                add_products::<S, ROWS>(&mut sums, |n| row(block, n), filters, LANES);
+            }
+            if rest > 0 {
+                let filters = self.filters.add(blocks * LANES * LANES);
+                add_products::<S, ROWS>(&mut sums, |n| row(blocks, n), filters, rest);
             }
             for (row, sums) in sums.iter().enumerate() {
                 for (unit, sum) in sums.iter().enumerate().take(units) {

@@ -9,21 +9,27 @@ use crate::planes::{LANES, Lanes, Plane, PlaneMut};
 /// # Panics
 /// When `out` is not of half the size, rounded up.
 pub fn halve(input: &Plane<'_>, out: &mut PlaneMut<'_>) {
+    assert_halves((input.blocks, input.height, input.width), out);
     let (blocks, width) = (out.blocks, out.width);
-    assert_eq!(
-        (blocks, out.height, width),
-        (input.blocks, input.height.div_ceil(2), input.width.div_ceil(2))
-    );
     out.data.par_chunks_mut(blocks * width).enumerate().for_each(|(y, out)| {
         for (block, out) in out.chunks_exact_mut(width).enumerate() {
             let above = input.row(2 * y, block);
             let below = input.row((2 * y + 1).min(input.height - 1), block);
-            for (x, out) in out.iter_mut().enumerate() {
-                let (left, right) = (2 * x, (2 * x + 1).min(input.width - 1));
-                *out = max(max(above[left], above[right]), max(below[left], below[right]));
-            }
+            halve_rows(above, below, out);
         }
     });
+}
+
+pub(crate) fn assert_halves((blocks, height, width): (usize, usize, usize), out: &PlaneMut<'_>) {
+    assert_eq!((out.blocks, out.height, out.width), (blocks, height.div_ceil(2), width.div_ceil(2)));
+}
+
+/// One row of [`halve`] out of two; without a row below, `above` counts twice.
+pub(crate) fn halve_rows(above: &[Lanes], below: &[Lanes], out: &mut [Lanes]) {
+    for (x, out) in out.iter_mut().enumerate() {
+        let (left, right) = (2 * x, (2 * x + 1).min(above.len() - 1));
+        *out = max(max(above[left], above[right]), max(below[left], below[right]));
+    }
 }
 
 fn max(a: Lanes, b: Lanes) -> Lanes {

@@ -2,11 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::planes::Lanes;
+use crate::memory::Buffer;
 
 /// Buffers that are not in use. As many exist as threads ever worked at once.
 #[derive(Debug, Default)]
-pub struct Scratch(Mutex<Vec<Vec<Lanes>>>);
+pub struct Scratch(Mutex<Vec<Buffer>>);
 
 impl Scratch {
     /// Lends a buffer of at least `len`, whatever is in it.
@@ -15,7 +15,7 @@ impl Scratch {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut buffer = kept.unwrap_or_default();
         if buffer.len() < len {
-            buffer.resize(len, Lanes::ZERO);
+            buffer = Buffer::zeroed(len);
         }
         Lent { scratch: self, buffer }
     }
@@ -24,7 +24,7 @@ impl Scratch {
 /// A buffer that goes back when it is dropped.
 pub(crate) struct Lent<'a> {
     scratch: &'a Scratch,
-    pub(crate) buffer: Vec<Lanes>,
+    pub(crate) buffer: Buffer,
 }
 
 impl Drop for Lent<'_> {

@@ -116,7 +116,7 @@ impl Case {
         let residual = self.residual.then(|| Plane::new(&residual, blocks, height, width));
         let mut data = vec![Lanes([f32::NAN; 16]); blocks * height * width];
         let mut out = PlaneMut::new(&mut data, blocks, height, width);
-        conv.run(level, &planes, residual, &mut out, &Scratch::default());
+        conv.run(level, &planes, residual, &mut out, None, &Scratch::default());
         unpack(&out.as_plane(), self.shape.output)
     }
 
@@ -191,10 +191,38 @@ proptest! {
             let on = |first| {
                 let mut out = vec![Lanes::ZERO; height * width];
                 let mut out = PlaneMut::new(&mut out, 1, height, width);
-                conv.run(level, &[first, beside], None, &mut out, &Scratch::default());
+                conv.run(level, &[first, beside], None, &mut out, None, &Scratch::default());
                 unpack(&out.as_plane(), 16)
             };
             assert_close(&on(Source::Doubled(small)), &on(large), 1e-4);
+        }
+    }
+
+    #[test]
+    fn halving_on_the_way_is_halving_after(
+        (height, width, blocks) in (1..40usize, 1..40usize, 1..3usize),
+        way in prop::sample::select(vec![Way::Direct, Way::Winograd4, Way::Winograd6]),
+        seed in any::<u64>(),
+    ) {
+        let size = (height, width);
+        let input = packed(&noise(16 * height * width, seed), 16, size);
+        let beside = packed(&noise(16 * blocks * height * width, seed ^ 1), 16 * blocks, size);
+        let shape =
+            ConvShape { inputs: vec![16], output: 16 * blocks, side: 3, stride: 1, dilation: 1 };
+        let weight = noise(16 * blocks * 16 * 9, seed ^ 2);
+        let conv = Conv::new(&shape, way, &weight, &noise(16 * blocks, seed ^ 3), false);
+        for level in Level::available() {
+            let input = Source::Plane(Plane::new(&input, 1, height, width));
+            let beside = Plane::new(&beside, blocks, height, width);
+            let mut out = vec![Lanes([f32::NAN; 16]); blocks * height * width];
+            let mut out = PlaneMut::new(&mut out, blocks, height, width);
+            let (half_height, half_width) = (height.div_ceil(2), width.div_ceil(2));
+            let mut halves = [(); 2].map(|()| vec![Lanes([f32::NAN; 16]); blocks * half_height * half_width]);
+            let [mut on_the_way, mut after] =
+                halves.each_mut().map(|half| PlaneMut::new(half, blocks, half_height, half_width));
+            conv.run(level, &[input], Some(beside), &mut out, Some(&mut on_the_way), &Scratch::default());
+            resample::halve(&out.as_plane(), &mut after);
+            prop_assert_eq!(on_the_way.data, after.data);
         }
     }
 
@@ -259,6 +287,7 @@ fn what_is_not_a_number_stays_where_taps_see_it() {
             &[Source::Plane(Plane::new(&data, 1, 9, 9))],
             None,
             &mut out,
+            None,
             &Scratch::default(),
         );
         let map = unpack(&out.as_plane(), 16);

@@ -24,6 +24,8 @@ pub(crate) struct Output<'a> {
     pub(crate) row: usize,
     /// Past the caches.
     pub(crate) stream: bool,
+    /// The same halved by the maximum: its first pixel, and the values from one row to the next.
+    pub(crate) half: Option<(*mut f32, usize)>,
 }
 
 /// A tile between its columns and its rows. All of it that is read was written; zeroing it first would
@@ -160,7 +162,7 @@ macro_rules! transform {
 
             #[inline(always)]
             unsafe fn output<S: Simd>(output: Output<'_>) {
-                let Output { sums, step, bias, floor, residual, to, row, stream } = output;
+                let Output { sums, step, bias, floor, residual, to, row, stream, half: halved } = output;
                 let units = LANES / S::WIDTH;
                 // SAFETY: the caller's promise.
                 unsafe {
@@ -179,6 +181,7 @@ macro_rules! transform {
                         }
                     }
                     let floor = S::splat(floor);
+                    let mut above = [[S::splat(0.0); 4]; $side / 2];
                     for i in 0..$side {
                         let mut pixels = [[S::splat(0.0); 4]; $side];
                         for (unit, half) in half.iter().enumerate().take(units) {
@@ -191,15 +194,26 @@ macro_rules! transform {
                                 pixel[unit] = S::max(floor, S::add(y, bias));
                             }
                         }
-                        for (j, pixel) in pixels.iter().enumerate() {
-                            for (unit, value) in pixel.iter().enumerate().take(units) {
+                        for (j, pixel) in pixels.iter_mut().enumerate() {
+                            for (unit, value) in pixel.iter_mut().enumerate().take(units) {
                                 let at = j * LANES + unit * S::WIDTH;
-                                let value = match residual {
-                                    Some((from, row)) => S::add(*value, S::load(from.add(i * row + at))),
-                                    None => *value,
-                                };
+                                if let Some((from, row)) = residual {
+                                    *value = S::add(*value, S::load(from.add(i * row + at)));
+                                }
                                 let to = to.add(i * row + at);
-                                if stream { S::stream(to, value) } else { S::store(to, value) }
+                                if stream { S::stream(to, *value) } else { S::store(to, *value) }
+                            }
+                        }
+                        let Some((halved, row)) = halved else { continue };
+                        for (j, above) in above.iter_mut().enumerate() {
+                            for (unit, above) in above.iter_mut().enumerate().take(units) {
+                                let two = S::max(pixels[2 * j][unit], pixels[2 * j + 1][unit]);
+                                if i % 2 == 0 {
+                                    *above = two;
+                                } else {
+                                    let at = i / 2 * row + j * LANES + unit * S::WIDTH;
+                                    S::store(halved.add(at), S::max(*above, two));
+                                }
                             }
                         }
                     }

@@ -6,11 +6,13 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 use parking_lot::Mutex;
+use rayon::prelude::*;
 use warmcut_kernels::conv::{Scratch, Way};
-use warmcut_kernels::{Conv, ConvShape, Dot, Lanes, Level, Plane, PlaneMut, Source, fuse, planes, resample};
+use warmcut_kernels::{Buffer, Conv, ConvShape, Dot, Level, Plane, PlaneMut, Source, fuse, planes, resample};
 
 use super::ModelError;
 use super::graph::{self, Graph, Node, NodeId};
+use super::slots::Slots;
 
 /// How large a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +46,12 @@ enum Step {
         conv: Box<Conv>,
         inputs: Vec<NodeId>,
         residual: Option<NodeId>,
+        /// Written with it.
+        halved: Option<NodeId>,
     },
     Halve(NodeId),
+    /// Written with the map that it halves.
+    Halved,
     Enlarge(NodeId),
     /// Enlarged by each convolution that sees it, on the way.
     Doubled(NodeId),
@@ -68,7 +74,7 @@ pub(super) struct CpuNetwork {
     /// Length of each slot.
     slots: Vec<usize>,
     /// Memory that no run uses now.
-    idle: Mutex<Vec<Vec<Vec<Lanes>>>>,
+    idle: Mutex<Vec<Vec<Buffer>>>,
     scratch: Scratch,
 }
 
@@ -76,20 +82,25 @@ impl CpuNetwork {
     /// Plans a graph for photos of `size × size`.
     pub(super) fn plan(graph: &Graph, size: usize, level: Level) -> Result<Self, ModelError> {
         let sizes = sizes(graph, size)?;
+        let mut convs = convs(graph, &sizes)?;
         let mut last_use = graph.last_use();
         let mut slots = Slots::default();
         let mut steps: Vec<(Step, Place)> = Vec::new();
+        // Places of maps that are written before it is their turn.
+        let mut early: Vec<Option<Place>> = vec![None; graph.nodes.len()];
         for (n, node) in graph.nodes.iter().enumerate() {
             let size = sizes[n];
             let step = match node {
+                _ if early[n].is_some() => Step::Halved,
                 Node::Input => Step::Input,
-                Node::Conv { conv, inputs, residual } => {
-                    let shape = shape(conv, inputs, &sizes)?;
-                    let way = shape.way(size.pixels());
-                    let weight: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
-                    let bias: Vec<f32> = conv.bias.to_vec1()?;
-                    let conv = Box::new(Conv::new(&shape, way, &weight, &bias, true));
-                    Step::Conv { conv, inputs: inputs.clone(), residual: *residual }
+                Node::Conv { inputs, residual, .. } => {
+                    let conv = convs[n].take().ok_or(ModelError::Graph { node: n })?;
+                    let halved =
+                        graph.nodes.iter().position(|node| matches!(node, Node::Halved(id) if *id == n));
+                    if let Some(id) = halved {
+                        early[id] = Some(Place { slot: slots.take(sizes[id].len()), size: sizes[id] });
+                    }
+                    Step::Conv { conv, inputs: inputs.clone(), residual: *residual, halved }
                 }
                 Node::Halved(id) => Step::Halve(*id),
                 Node::Enlarged(id, _) if doubles(graph, &sizes, n, *id)? => {
@@ -102,8 +113,8 @@ impl CpuNetwork {
                 }
                 Node::Enlarged(id, _) => Step::Enlarge(*id),
             };
-            let slot = slots.take(size.len());
-            steps.push((step, Place { slot, size }));
+            let place = early[n].unwrap_or_else(|| Place { slot: slots.take(size.len()), size });
+            steps.push((step, place));
             for (id, last) in last_use.iter().enumerate().take(n + 1) {
                 if *last == n {
                     slots.give_back(steps[id].1.slot);
@@ -139,8 +150,7 @@ impl CpuNetwork {
 
     fn run(&self, photo: &[f32]) -> Vec<f32> {
         let kept = self.idle.lock().pop();
-        let mut memory =
-            kept.unwrap_or_else(|| self.slots.iter().map(|len| vec![Lanes::ZERO; *len]).collect());
+        let mut memory = kept.unwrap_or_else(|| self.slots.iter().map(|len| Buffer::zeroed(*len)).collect());
         // Inside the pool, so that no operation waits for its threads to wake.
         let map = rayon::scope(|_| {
             for n in 0..self.steps.len() {
@@ -152,9 +162,9 @@ impl CpuNetwork {
         map
     }
 
-    fn step(&self, n: usize, photo: &[f32], memory: &mut [Vec<Lanes>]) {
+    fn step(&self, n: usize, photo: &[f32], memory: &mut [Buffer]) {
         let (step, Place { slot, size }) = &self.steps[n];
-        if matches!(step, Step::Doubled(_)) {
+        if matches!(step, Step::Doubled(_) | Step::Halved) {
             return;
         }
         // No node lies where one of its inputs does, so the place can be taken out while they are read.
@@ -162,19 +172,27 @@ impl CpuNetwork {
         let mut out = PlaneMut::new(&mut taken[..size.len()], size.blocks, size.height, size.width);
         match step {
             Step::Input => planes::pack(photo, 3, &mut out),
-            Step::Conv { conv, inputs, residual } => {
+            Step::Conv { conv, inputs, residual, halved } => {
+                let halved = halved.map(|id| self.steps[id].1);
+                let mut half = halved.map(|Place { slot, .. }| std::mem::take(&mut memory[slot]));
+                let mut half_out = half.as_mut().zip(halved).map(|(half, Place { size, .. })| {
+                    PlaneMut::new(&mut half[..size.len()], size.blocks, size.height, size.width)
+                });
                 let inputs: Vec<_> = inputs.iter().map(|id| self.source(*id, memory)).collect();
                 let residual = residual.map(|id| self.plane(id, memory));
-                conv.run(self.level, &inputs, residual, &mut out, &self.scratch);
+                conv.run(self.level, &inputs, residual, &mut out, half_out.as_mut(), &self.scratch);
+                if let (Some(half), Some(Place { slot, .. })) = (half, halved) {
+                    memory[slot] = half;
+                }
             }
             Step::Halve(id) => resample::halve(&self.plane(*id, memory), &mut out),
             Step::Enlarge(id) => resample::enlarge(&self.plane(*id, memory), &mut out),
-            Step::Doubled(_) => {}
+            Step::Doubled(_) | Step::Halved => {}
         }
         memory[*slot] = taken;
     }
 
-    fn head(&self, memory: &[Vec<Lanes>]) -> Vec<f32> {
+    fn head(&self, memory: &[Buffer]) -> Vec<f32> {
         let maps: Vec<_> = self
             .sides
             .iter()
@@ -190,14 +208,14 @@ impl CpuNetwork {
         fuse(&maps, self.bias, (self.size, self.size))
     }
 
-    fn source<'a>(&self, id: NodeId, memory: &'a [Vec<Lanes>]) -> Source<'a> {
+    fn source<'a>(&self, id: NodeId, memory: &'a [Buffer]) -> Source<'a> {
         match self.steps[id].0 {
             Step::Doubled(small) => Source::Doubled(self.plane(small, memory)),
             _ => Source::Plane(self.plane(id, memory)),
         }
     }
 
-    fn plane<'a>(&self, id: NodeId, memory: &'a [Vec<Lanes>]) -> Plane<'a> {
+    fn plane<'a>(&self, id: NodeId, memory: &'a [Buffer]) -> Plane<'a> {
         let Place { slot, size } = &self.steps[id].1;
         Plane::new(&memory[*slot][..size.len()], size.blocks, size.height, size.width)
     }
@@ -223,6 +241,18 @@ fn sizes(graph: &Graph, size: usize) -> Result<Vec<Size>, ModelError> {
         sizes.push(size);
     }
     Ok(sizes)
+}
+
+/// The convolutions among the nodes, their filters in place. That is most of a load, so all threads share it.
+fn convs(graph: &Graph, sizes: &[Size]) -> Result<Vec<Option<Box<Conv>>>, ModelError> {
+    let convs = graph.nodes.par_iter().zip(sizes).map(|(node, size)| {
+        let Node::Conv { conv, inputs, .. } = node else { return Ok(None) };
+        let shape = shape(conv, inputs, sizes)?;
+        let weight: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+        let bias: Vec<f32> = conv.bias.to_vec1()?;
+        Ok(Some(Box::new(Conv::new(&shape, shape.way(size.pixels()), &weight, &bias, true))))
+    });
+    convs.collect()
 }
 
 fn shape(conv: &graph::Conv, inputs: &[NodeId], sizes: &[Size]) -> Result<ConvShape, ModelError> {
@@ -257,32 +287,6 @@ fn doubles(graph: &Graph, sizes: &[Size], node: NodeId, of: NodeId) -> Result<bo
         }
     }
     Ok(graph.sides.iter().all(|(id, _)| *id != node))
-}
-
-/// Places in memory, each as long as the longest map that ever lies there.
-#[derive(Default)]
-struct Slots {
-    lengths: Vec<usize>,
-    free: Vec<usize>,
-}
-
-impl Slots {
-    /// The free slot that fits best; a longer one rather than one that must grow.
-    fn take(&mut self, len: usize) -> usize {
-        let lengths = &self.lengths;
-        let fits = |slot: &usize| (lengths[*slot] < len, lengths[*slot].abs_diff(len));
-        let best = self.free.iter().enumerate().min_by_key(|(_, slot)| fits(slot)).map(|(n, _)| n);
-        let slot = best.map(|n| self.free.swap_remove(n)).unwrap_or_else(|| {
-            self.lengths.push(0);
-            self.lengths.len() - 1
-        });
-        self.lengths[slot] = self.lengths[slot].max(len);
-        slot
-    }
-
-    fn give_back(&mut self, slot: usize) {
-        self.free.push(slot);
-    }
 }
 
 impl CustomOp1 for CpuNetwork {

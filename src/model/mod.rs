@@ -12,6 +12,7 @@ mod error;
 mod graph;
 mod loader;
 mod preprocess;
+mod slots;
 pub mod u2net;
 mod weights;
 

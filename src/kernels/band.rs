@@ -1,0 +1,216 @@
+//! One band of output rows by Winograd, strip by strip: one thread's work, within its caches.
+#![allow(unsafe_code, reason = "processor intrinsics and unchecked pointers in the innermost loops")]
+
+use std::ops::Range;
+
+use crate::epilogue::Epilogue;
+use crate::patch::{cut_doubled, cut_out};
+use crate::planes::{LANES, Lanes, Source};
+use crate::product::Product;
+use crate::resample::halve_rows;
+use crate::simd::{Kernel, Simd};
+use crate::tile::{FourByFour, MAX_POINTS, Output, SixBySix, Transform};
+use crate::winograd::{Tile, Winograd};
+
+pub(crate) struct Band<'a> {
+    pub(crate) winograd: &'a Winograd,
+    pub(crate) inputs: &'a [Source<'a>],
+    pub(crate) epilogue: &'a Epilogue<'a>,
+    /// The first row.
+    pub(crate) y: usize,
+    /// `[row][block][x]`.
+    pub(crate) out: &'a mut [Lanes],
+    /// The same halved; empty where nobody wants it.
+    pub(crate) half: &'a mut [Lanes],
+    pub(crate) blocks: usize,
+    pub(crate) width: usize,
+    /// The whole map is so large that it is written past the caches.
+    pub(crate) stream: bool,
+    /// In a strip.
+    pub(crate) tiles: usize,
+    /// `[block][point][tile]`
+    pub(crate) data: &'a mut [Lanes],
+    /// `[point][tile]`
+    pub(crate) sums: &'a mut [Lanes],
+}
+
+impl Kernel for Band<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the caller gives the instructions.
+        unsafe {
+            match self.winograd.tile {
+                Tile::Four => self.strips::<S, FourByFour>(),
+                Tile::Six => self.strips::<S, SixBySix>(),
+            }
+        }
+    }
+}
+
+impl Band<'_> {
+    #[inline(always)]
+    unsafe fn strips<S: Simd, T: Transform>(mut self) {
+        let across = self.width.div_ceil(T::SIDE);
+        let mut patches = [[Lanes::ZERO; MAX_POINTS]; 2];
+        for first in (0..across).step_by(self.tiles) {
+            let tiles = self.tiles.min(across - first);
+            // SAFETY: the caller gives the instructions.
+            unsafe {
+                self.transform_data::<S, T>(first, tiles, &mut patches[0]);
+                for block in 0..self.blocks {
+                    self.multiply::<S, T>(block, tiles);
+                    self.transform_sums::<S, T>(block, first..first + tiles, &mut patches);
+                }
+            }
+        }
+        // Before another thread is told that the band is there.
+        S::fence();
+    }
+
+    #[inline(always)]
+    unsafe fn transform_data<S: Simd, T: Transform>(
+        &mut self,
+        first: usize,
+        tiles: usize,
+        patch: &mut [Lanes; MAX_POINTS],
+    ) {
+        let step = self.tiles * LANES;
+        let mut at = 0;
+        for source in self.inputs {
+            let input = source.plane();
+            for block in 0..input.blocks {
+                for tile in 0..tiles {
+                    let x = (first + tile) * T::SIDE;
+                    let inside =
+                        self.y > 0 && x > 0 && self.y + T::SIDE < input.height && x + T::SIDE < input.width;
+                    let (from, row) = match source {
+                        Source::Plane(_) if inside => {
+                            let from = ((self.y - 1) * input.blocks + block) * input.width + x - 1;
+                            let row = input.blocks * input.width;
+                            let last = from + (T::POINTS - 1) * row + T::POINTS;
+                            (input.data[from..last].as_ptr(), row)
+                        }
+                        Source::Plane(_) => {
+                            cut_out(input, block, self.y, x, T::POINTS, patch);
+                            (patch.as_ptr(), T::POINTS)
+                        }
+                        Source::Doubled(_) => {
+                            // SAFETY: the caller gives the instructions.
+                            unsafe {
+                                cut_doubled::<S>(input, block, (self.y, x), T::POINTS, patch);
+                            }
+                            (patch.as_ptr(), T::POINTS)
+                        }
+                    };
+                    let to = &mut self.data[(at * T::POINTS * T::POINTS) * self.tiles + tile..];
+                    assert!(to.len() > (T::POINTS * T::POINTS - 1) * self.tiles);
+                    // SAFETY: `from` has `POINTS` rows `row` apart, and `to` a place for each point; both
+                    // were just checked. The caller gives the instructions.
+                    unsafe { T::data::<S>(from.cast(), row * LANES, to.as_mut_ptr().cast(), step) };
+                }
+                at += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply<S: Simd, T: Transform>(&mut self, block: usize, tiles: usize) {
+        let (points, channels) = (T::POINTS * T::POINTS, self.winograd.channels);
+        let filters = &self.winograd.filters[block * points * channels..][..points * channels];
+        assert!(self.data.len() == self.winograd.seen() * points * self.tiles);
+        assert!(self.sums.len() >= points * self.tiles && tiles <= self.tiles);
+        for point in 0..points {
+            let mut tile = 0;
+            while tile < tiles {
+                // Groups of even size: a small one leaves registers, and with them time, unused.
+                let left = tiles - tile;
+                let rows = left.div_ceil(left.div_ceil(S::ROWS));
+                let at = point * self.tiles + tile;
+                let product = Product {
+                    data: self.data[at..].as_ptr().cast(),
+                    block: points * self.tiles * LANES,
+                    channels,
+                    filters: filters[point * channels..].as_ptr().cast(),
+                    sums: self.sums[at..].as_mut_ptr().cast(),
+                };
+                // SAFETY: `rows` tiles from `at` exist in each block and in the sums, and `channels`
+                // filters from the point's first; the caller gives the instructions.
+                unsafe { product.rows::<S>(rows) };
+                tile += rows;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transform_sums<S: Simd, T: Transform>(
+        &mut self,
+        block: usize,
+        across: Range<usize>,
+        [patch, beside]: &mut [[Lanes; MAX_POINTS]; 2],
+    ) {
+        let rows = self.out.len() / (self.blocks * self.width);
+        let Epilogue { bias, residual, .. } = self.epilogue;
+        let row = self.blocks * self.width;
+        for (tile, at) in across.enumerate() {
+            let x = at * T::SIDE;
+            let wide = T::SIDE.min(self.width - x);
+            let whole = wide == T::SIDE && rows >= T::SIDE;
+            let sums = &self.sums[tile..][..(T::POINTS * T::POINTS - 1) * self.tiles + 1];
+            let at = block * self.width + x;
+            let last = (T::SIDE - 1) * row + T::SIDE;
+            let residual = residual.as_ref().map(|residual| {
+                let from = &residual.data[self.y * row + at..];
+                if whole {
+                    (from[..last].as_ptr().cast(), row * LANES)
+                } else {
+                    for (n, to) in beside.chunks_exact_mut(T::SIDE).take(rows.min(T::SIDE)).enumerate() {
+                        to[..wide].copy_from_slice(&from[n * row..][..wide]);
+                    }
+                    (beside.as_ptr().cast(), T::SIDE * LANES)
+                }
+            });
+            let (to, step) = if whole {
+                (self.out[at..][..last].as_mut_ptr(), row)
+            } else {
+                (patch.as_mut_ptr(), T::SIDE)
+            };
+            // Tiles begin at even places, so a half's four are always of one tile.
+            let half_row = self.blocks * self.width.div_ceil(2);
+            let half_at = block * self.width.div_ceil(2) + x / 2;
+            let half = (whole && !self.half.is_empty()).then(|| {
+                let last = (T::SIDE / 2 - 1) * half_row + T::SIDE / 2;
+                (self.half[half_at..][..last].as_mut_ptr().cast(), half_row * LANES)
+            });
+            let output = Output {
+                sums: sums.as_ptr().cast(),
+                step: self.tiles * LANES,
+                bias: &bias[block],
+                floor: self.epilogue.floor(),
+                residual,
+                to: to.cast(),
+                row: step * LANES,
+                half,
+                stream: whole && self.stream,
+            };
+            // SAFETY: there is a sum for each point, and `SIDE` rows of `SIDE` pixels to read and to
+            // write, as was just checked; the caller gives the instructions.
+            unsafe { T::output::<S>(output) };
+            if !whole {
+                for (n, from) in patch.chunks_exact(T::SIDE).take(rows.min(T::SIDE)).enumerate() {
+                    self.out[at + n * row..][..wide].copy_from_slice(&from[..wide]);
+                }
+                if !self.half.is_empty() {
+                    for n in 0..rows.min(T::SIDE).div_ceil(2) {
+                        let above = &patch[2 * n * T::SIDE..][..wide];
+                        let below = &patch[(2 * n + 1).min(rows - 1) * T::SIDE..][..wide];
+                        halve_rows(
+                            above,
+                            below,
+                            &mut self.half[half_at + n * half_row..][..wide.div_ceil(2)],
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
