@@ -1,14 +1,15 @@
 //! The allocator: what it may keep of freed memory, and how that is given back to the system.
 
-/// From this size on a block is the system's and goes back to it when it is freed. A photo's buffers are
-/// far larger, what sessions hold far smaller.
+/// From this size on a block is the system's and goes back to it when it is freed: the buffers of a photo
+/// of more than a megapixel. With 256 KiB the peak is 8 MB lower, and a photo of 12 megapixels takes 8 %
+/// longer, because fresh pages cost time.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const BLOCK: libc::c_int = 256 << 10;
+const BLOCK: libc::c_int = 4 << 20;
 
 /// Keeps glibc's allocator small: large blocks go back when they are freed, and there are no more heaps
 /// than cores. Left alone, it takes the size of the first large block that is freed, a photo's pixels, as
 /// the one up to which blocks stay in its heaps, of which it has eight for each core: after ten photos of
-/// 12 megapixels the process holds 259 MB, with this 165 MB.
+/// 12 megapixels the process holds 259 MB, with this 170 MB.
 ///
 /// For the start of a process, before its threads. Elsewhere it does nothing.
 #[allow(unsafe_code, reason = "a C function with no other way to call it")]

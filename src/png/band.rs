@@ -7,11 +7,18 @@ use flate2::{Compress, CompressError, Compression, FlushCompress};
 use super::filter::Filters;
 use super::{Header, adler};
 
-/// Of a portrait of 12 megapixels with grain, two Zen 3 cores:
+/// zlib-rs's level. Of a portrait of 12 megapixels with grain, filtered, on one Zen 3 core:
 ///
-/// | zlib-rs level | bytes | whole encoding |
+/// | | bytes | ms |
 /// | --- | --- | --- |
-/// | 2 | 13.7 MB | MEASURED_BELOW |
+/// | fdeflate's fixed code | 17.2 MB | 80 |
+/// | level 1, a fixed code too | 19.9 MB | 180 |
+/// | level 2 | 13.6 MB | 390 |
+/// | level 3 | 13.3 MB | 420 |
+/// | level 4 | 13.2 MB | 620 |
+/// | level 6 | 12.9 MB | 1,120 |
+///
+/// rembg's file of the same picture, by Pillow at level 6, has 13.1 MB.
 pub(super) const LEVEL: u32 = 2;
 
 /// The zlib header: deflate with a window of 32 KiB, fast, no dictionary (RFC 1950, section 2.2).
