@@ -32,15 +32,19 @@ class Server:
 
     def answers(self, method, path, body=None, headers=None):
         """One request over the connection that is kept; `None` where nobody listens yet."""
-        try:
-            if self.connection is None:
-                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-            self.connection.request(method, path, body, headers or {})
-            answer = self.connection.getresponse()
-            return answer.status, answer.read()
-        except ConnectionError:
-            self.connection = None
-            return None
+        for fresh in (self.connection is None, True):
+            try:
+                if self.connection is None:
+                    self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+                self.connection.request(method, path, body, headers or {})
+                answer = self.connection.getresponse()
+                return answer.status, answer.read()
+            except ConnectionError:
+                # One that was kept may have been closed meanwhile.
+                self.connection = None
+                if fresh:
+                    return None
+        return None
 
     def until(self, ready):
         """Asks every few milliseconds until `ready` says so; seconds since the process was started."""

@@ -7,7 +7,8 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -226,6 +227,13 @@ impl Blob {
     /// All of them; shared, not copied, when they are in memory.
     pub async fn bytes(&self) -> Result<Bytes, BlobError> {
         Ok(self.store.get(&self.path).await?.bytes().await?)
+    }
+
+    /// All of them piece by piece, so that what is on disk is never in memory as a whole. What was begun
+    /// can be read to its end also when the blob is dropped meanwhile.
+    pub async fn stream(&self) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
+        let pieces = self.store.get(&self.path).await?.into_stream();
+        Ok(pieces.map_err(BlobError::from).boxed())
     }
 }
 

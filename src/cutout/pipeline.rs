@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::image::{self, Composed, Encoded, ImageError, Limits};
 use super::infer::{InferError, Inference, Inferred};
@@ -31,6 +31,8 @@ pub(super) struct Done {
     pub(super) encoded: Encoded,
     pub(super) notes: Vec<String>,
     pub(super) spent: Spent,
+    /// For its bytes, until they are in a store.
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// Where its time went.
@@ -162,8 +164,7 @@ impl Pipeline {
 
         tell(JobStep::Encode).await;
         let encoded = timed(&mut spent.encode, move || image::encode(composed, &options)).await?;
-        drop(permit);
-        Ok(Done { encoded, notes, spent })
+        Ok(Done { encoded, notes, spent, permit })
     }
 
     /// From the header, before anything is allocated for the pixels.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -53,7 +54,16 @@ impl Cutout {
         self.bytes == 0
     }
 
-    /// The file; none when it is no longer kept.
+    /// The file piece by piece; none when it is no longer kept.
+    pub async fn stream(&self) -> Result<Option<BoxStream<'static, Result<Bytes, BlobError>>>, BlobError> {
+        let blob = self.blob.lock().clone();
+        match blob {
+            Some(blob) => Ok(Some(blob.stream().await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The file as a whole; none when it is no longer kept.
     pub async fn bytes(&self) -> Result<Option<Bytes>, BlobError> {
         let blob = self.blob.lock().clone();
         match blob {

@@ -124,7 +124,7 @@ impl Shared {
     }
 
     async fn succeeded(&self, job: &NewJob, done: Done, claimed: Instant) -> Vec<Event> {
-        let Done { encoded, notes, spent } = done;
+        let Done { encoded, notes, spent, permit } = done;
         self.workers.pace.record(claimed.elapsed());
         let model = self.workers.pool.follow().borrow().model.clone();
         let new = NewCutout {
@@ -140,6 +140,7 @@ impl Shared {
             Ok(cutout) => cutout,
             Err(error) => return self.failed(job, &PipelineError::Keep(error)),
         };
+        drop(permit);
         let timings = Timings {
             upload: clock::millis(job.received - job.accepted),
             queue: clock::millis(claimed - job.received + spent.waited),

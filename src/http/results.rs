@@ -140,11 +140,12 @@ async fn send(asked: &HeaderMap, cutout: &Cutout) -> Answer {
     if unchanged {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
-    let bytes = cutout.bytes().await?.ok_or_else(|| gone(&cutout.id))?;
+    let pieces = cutout.stream().await?.ok_or_else(|| gone(&cutout.id))?;
     let extension = cutout.mime.strip_prefix("image/").unwrap_or("bin").replace("jpeg", "jpg");
     let content = [
         (header::CONTENT_TYPE, cutout.mime.to_owned()),
+        (header::CONTENT_LENGTH, cutout.len().to_string()),
         (header::CONTENT_DISPOSITION, format!("inline; filename=\"cutout.{extension}\"")),
     ];
-    Ok::<Response, Refusal>((headers, content, Body::from(bytes)).into_response())
+    Ok::<Response, Refusal>((headers, content, Body::from_stream(pieces)).into_response())
 }
