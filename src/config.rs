@@ -104,7 +104,8 @@ pub struct Config {
     /// Bytes of uploads on disk
     #[arg(long, default_value_t = 4_000_000_000)]
     pub upload_disk: u64,
-    /// Bytes of pixels that are worked on at once; a larger photo runs alone
+    /// Bytes of pixels that are worked on at once; a larger photo runs alone, and one that the memory
+    /// limit has no room for is refused
     #[arg(long, default_value_t = of_memory(192_000_000, 2))]
     pub pixel_memory: u64,
     /// Bytes of cutouts in memory; more are kept on disk
@@ -212,7 +213,7 @@ impl Config {
     /// the model, the uploads and the cutouts. One photo too large would end the process and every
     /// session with it.
     pub fn pixel_limit(&self) -> Option<u64> {
-        let others = RESIDENT + self.upload_memory + self.cache_memory;
+        let others = RESIDENT.saturating_add(self.upload_memory).saturating_add(self.cache_memory);
         process::memory_limit().map(|limit| limit.saturating_sub(others))
     }
 

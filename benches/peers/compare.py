@@ -23,7 +23,7 @@ PAUSE = 0.1
 # Runs of each that come before those that count.
 WARM_UP = 3
 
-# Photos of a phone, and of one that a page has scaled down.
+# Photos of a phone: scaled down by a page, and whole.
 SMALL, LARGE = (1086, 1448), (3024, 4032)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import http.client
-import json
 import os
 import pathlib
 import socket
@@ -100,10 +99,6 @@ class Warmcut(Server):
 
     def request(self, photo):
         return "POST", "/v1/cutouts?format=png", photo, {"content-type": "image/jpeg"}
-
-    def reported(self):
-        """Its own account of its memory."""
-        return json.loads(self.answers("GET", "/memory-status")[1])
 
 
 class Rembg(Server):

@@ -13,9 +13,10 @@ use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Handle;
+use tokio_util::io::ReaderStream;
 
 use super::budget::{Budget, Reservation};
 use crate::protocol::UploadId;
@@ -203,6 +204,9 @@ async fn to_disk(writer: &mut BufWriter, blob: &mut Blob, bytes: &[u8]) -> Resul
     Ok(writer.write_all(bytes).await?)
 }
 
+/// Bytes that are read from the disk at once for a reader.
+const PIECE: usize = 256 << 10;
+
 /// Bytes in a store. Deleted when dropped.
 #[derive(Debug)]
 pub struct Blob {
@@ -232,8 +236,15 @@ impl Blob {
     /// All of them piece by piece, so that what is on disk is never in memory as a whole. What was begun
     /// can be read to its end also when the blob is dropped meanwhile.
     pub async fn stream(&self) -> Result<BoxStream<'static, Result<Bytes, BlobError>>, BlobError> {
-        let pieces = self.store.get(&self.path).await?.into_stream();
-        Ok(pieces.map_err(BlobError::from).boxed())
+        let found = self.store.get(&self.path).await?;
+        Ok(match found.payload {
+            // The store's own stream goes to another thread for every 8 KiB.
+            GetResultPayload::File(file, _) => {
+                let file = tokio::fs::File::from_std(file);
+                ReaderStream::with_capacity(file, PIECE).map_err(BlobError::from).boxed()
+            }
+            GetResultPayload::Stream(pieces) => pieces.map_err(BlobError::from).boxed(),
+        })
     }
 }
 

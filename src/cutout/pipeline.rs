@@ -16,6 +16,10 @@ use crate::protocol::{Code, JobStep, Problem};
 /// Permits of the pixel budget are worth this many bytes.
 const PERMIT: u64 = 64 << 10;
 
+/// A photo's part of the pixel budget. Each step holds it too: one that goes on after its job was
+/// canceled or timed out still has its pixels.
+pub(super) type Permit = Arc<OwnedSemaphorePermit>;
+
 /// What jobs share while they compute.
 pub(super) struct Pipeline {
     pub(super) inference: Inference,
@@ -32,7 +36,7 @@ pub(super) struct Done {
     pub(super) notes: Vec<String>,
     pub(super) spent: Spent,
     /// For its bytes, until they are in a store.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: Permit,
 }
 
 /// Where its time went.
@@ -108,6 +112,8 @@ impl Pipeline {
         limits: Limits,
         (pixel_bytes, pixel_limit): (u64, Option<u64>),
     ) -> Self {
+        // Many together may not take more than one may.
+        let pixel_bytes = pixel_bytes.min(pixel_limit.unwrap_or(u64::MAX));
         let permits = u32::try_from((pixel_bytes / PERMIT).max(1)).unwrap_or(u32::MAX);
         let pixels = Arc::new(Semaphore::new(permits as usize));
         Self { inference, limits, pixels, permits, pixel_limit }
@@ -130,12 +136,13 @@ impl Pipeline {
         let permits = self.permits_for(&bytes, &job.options)?;
         let permit =
             Arc::clone(&self.pixels).acquire_many_owned(permits).await.map_err(|_| PipelineError::Ended)?;
+        let permit = Arc::new(permit);
         spent.waited += waiting.elapsed();
 
         tell(JobStep::Decode).await;
         let (limits, size) = (self.limits, segmenter.size());
         let options = job.options.clone();
-        let (photo, input) = timed(&mut spent.decode, move || {
+        let (photo, input) = timed(&permit, &mut spent.decode, move || {
             let photo = image::decode(&bytes, &limits)?;
             let input = image::network_input(&photo, size)?;
             Ok((image::as_seen(photo, &options)?, input))
@@ -153,7 +160,7 @@ impl Pipeline {
 
         tell(JobStep::Compose).await;
         let options = job.options.clone();
-        let composed: Composed = timed(&mut spent.compose, {
+        let composed: Composed = timed(&permit, &mut spent.compose, {
             let options = options.clone();
             move || {
                 let alpha = image::mask_to_alpha(&map, size, photo.width, photo.height)?;
@@ -163,7 +170,7 @@ impl Pipeline {
         .await?;
 
         tell(JobStep::Encode).await;
-        let encoded = timed(&mut spent.encode, move || image::encode(composed, &options)).await?;
+        let encoded = timed(&permit, &mut spent.encode, move || image::encode(composed, &options)).await?;
         Ok(Done { encoded, notes, spent, permit })
     }
 
@@ -182,12 +189,16 @@ impl Pipeline {
 
 /// Runs a step on a blocking thread and adds its own time, without the wait for the thread.
 async fn timed<T: Send + 'static>(
+    permit: &Permit,
     spent: &mut Duration,
     step: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
 ) -> Result<T, PipelineError> {
+    let permit = Arc::clone(permit);
     let thread = tokio::task::spawn_blocking(move || {
         let begun = Instant::now();
-        (step(), begun.elapsed())
+        let done = (step(), begun.elapsed());
+        drop(permit);
+        done
     });
     match thread.await {
         Ok((result, took)) => {
@@ -210,18 +221,18 @@ mod tests {
         let inference = Inference::spawn().expect("a thread");
         let pipeline = |limit| {
             let limits = Limits { max_pixels: 10_000_000 };
-            Pipeline::new(inference.clone(), limits, (8 << 20, Some(limit)))
+            Pipeline::new(inference.clone(), limits, (4 << 20, Some(limit)))
         };
         // 1448 by 1086 pixels, six bytes each, and the fixed part.
         let cat = include_bytes!("../../tests/data/cat.jpg");
-        let needed = 1448 * 1086 * 6 + (2 << 20);
+        let needed = 1448 * 1086 * 6 + (6 << 20) + 320 * 4 * 1448;
         let alone = pipeline(needed).permits_for(cat, &Options::default()).expect("fits exactly");
-        assert_eq!(alone, (8 << 20) / PERMIT as u32, "more than is shared: it runs alone");
+        assert_eq!(alone, (4 << 20) / PERMIT as u32, "more than is shared: it runs alone");
         let error = pipeline(needed - 1).permits_for(cat, &Options::default()).expect_err("no room");
         let problem = image_problem(&error);
         assert_eq!(problem.code, Code::ImageTooLarge);
         assert!(
-            problem.message.contains("takes 11 MB of memory for this and the server has 11"),
+            problem.message.contains("takes 17 MB of memory for this and the server has 17"),
             "{problem:?}"
         );
     }

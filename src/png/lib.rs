@@ -25,9 +25,9 @@ use band::{Band, Writer};
 /// two idle at the end of a small picture.
 const BAND_BYTES: usize = 512 << 10;
 
-/// Bands that are written before any of them is added to the file: enough that no core waits long for
-/// the last of them, and 16 MiB of rows at most.
-const ROUND: usize = 32;
+/// Bands for each core that are written before any of them is added to the file: enough that no core
+/// waits long for the last of them, and little memory.
+const ROUND: usize = 4;
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1A\n";
 
@@ -117,7 +117,7 @@ pub fn encode(header: Header, row: &(impl Fn(u32, &mut [u8]) + Sync)) -> Result<
     let rows = (BAND_BYTES / (header.row() + 1)).max(1) as u32;
     let bands: Vec<_> = (0..height.div_ceil(rows)).map(|n| n * rows..((n + 1) * rows).min(height)).collect();
     let mut sum = adler::EMPTY;
-    for round in bands.chunks(ROUND) {
+    for round in bands.chunks(ROUND * rayon::current_num_threads()) {
         let written: Vec<_> = round
             .par_iter()
             .map_init(|| Writer::new(header), |writer, rows| writer.write(rows.clone(), row))

@@ -9,12 +9,12 @@
 //! | PNG, opaque · with transparency · and turned by EXIF | 3 · 5 · 7 |
 //! | WebP, opaque · with transparency · animated | 5 · 11 · 12 |
 //! | photo, mask and a PNG or JPEG of them, whose bytes are two a pixel at most for what cameras see | 6 |
-//! | the same, cropped or with transparency of its own, when a copy of it is needed | 8 |
+//! | the same when a copy is needed: a crop as JPEG, a preview of a crop or of what may be transparent | 8 |
 //! | the same while WebP is written, in libwebp's own memory | 25 |
 
 use crate::protocol::options::{Options, OutputFormat, OutputSize};
 
-use super::probe::Probe;
+use super::probe::{Probe, SourceFormat};
 
 /// From the mask to the file.
 const PIXEL_BYTES: u64 = 6;
@@ -25,24 +25,35 @@ const PIXEL_BYTES_COPIED: u64 = 8;
 /// The same when a WebP of full size is written.
 const PIXEL_BYTES_WEBP: u64 = 26;
 
-/// Tables, rows in flight and the like, for any photo.
-const FIXED_BYTES: u64 = 2 << 20;
+/// Tables, bands of rows in flight and the like, for any photo.
+const FIXED_BYTES: u64 = 6 << 20;
+
+/// The side of the network's input. A photo is scaled to it across before it is scaled down, a map the
+/// other way round; of a strip 1 pixel wide and 65,535 high that is sixty megabytes.
+const NETWORK_SIDE: u64 = 320;
 
 /// The memory that one photo takes at once, from decoding to encoding, without the file that was sent and
 /// without the model.
 pub fn peak_bytes(probe: &Probe, options: &Options) -> u64 {
     let pixels = u64::from(probe.width) * u64::from(probe.height);
     let encoding = match options.format {
-        OutputFormat::Webp if options.size == OutputSize::Full => PIXEL_BYTES_WEBP,
-        _ if options.crop || options.size == OutputSize::Preview => PIXEL_BYTES_COPIED,
-        _ => PIXEL_BYTES,
+        _ if options.size == OutputSize::Preview => match (options.crop, probe.format) {
+            // Opaque and whole, it is shrunk as soon as it is decoded.
+            (false, SourceFormat::Jpeg) => 0,
+            _ => PIXEL_BYTES_COPIED,
+        },
+        OutputFormat::Webp => PIXEL_BYTES_WEBP,
+        OutputFormat::Png => PIXEL_BYTES,
+        OutputFormat::Jpg | OutputFormat::Auto if options.crop => PIXEL_BYTES_COPIED,
+        OutputFormat::Jpg | OutputFormat::Auto => PIXEL_BYTES,
     };
-    FIXED_BYTES + pixels * encoding.max(probe.decoding)
+    let strips = NETWORK_SIDE * (3 * u64::from(probe.width.max(probe.height)) + u64::from(probe.width));
+    FIXED_BYTES + strips + pixels * encoding.max(probe.decoding)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::SourceFormat, *};
+    use super::*;
 
     #[test]
     fn a_full_size_webp_costs_most() {
@@ -52,10 +63,12 @@ mod tests {
             let options = Options::from_pairs(text.iter().copied()).expect("good options");
             peak_bytes(&probe, &options) >> 20
         };
-        assert_eq!(cost(&[]), 70);
-        assert_eq!(cost(&[("format", "webp")]), 299);
-        assert_eq!(cost(&[("format", "webp"), ("size", "preview")]), 93);
+        assert_eq!(cost(&[]), 79);
+        assert_eq!(cost(&[("format", "webp")]), 308);
+        assert_eq!(cost(&[("format", "webp"), ("size", "preview")]), 79);
         let probe = Probe { decoding: 12, ..probe };
-        assert_eq!(peak_bytes(&probe, &Options::default()) >> 20, 139, "a decoder that needs more");
+        assert_eq!(peak_bytes(&probe, &Options::default()) >> 20, 148, "a decoder that needs more");
+        let strip = Probe { width: 1, height: 65_535, ..probe };
+        assert!(peak_bytes(&strip, &Options::default()) >> 20 > 60, "a strip is scaled across first");
     }
 }

@@ -58,8 +58,8 @@ pub enum ImageError {
     },
     /// What it was asked to become takes more memory than there is.
     #[error(
-        "a {width}×{height} photo takes {} MB of memory for this and the server has {}: ask for png or \
-         size=preview, or send a smaller one", needed / 1_000_000, limit / 1_000_000
+        "a {width}×{height} photo takes {} MB of memory for this and the server has {}: send a smaller one, \
+         or ask for size=preview, or for png where it was webp", needed / 1_000_000, limit / 1_000_000
     )]
     TooMuchMemory {
         /// Width in the header.
