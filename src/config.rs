@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -9,6 +10,9 @@ use clap::{Args, ValueEnum, value_parser};
 
 use crate::model::device::Cpu;
 use crate::warmup::process;
+
+/// What this process may have; read once, so that all budgets are shares of one figure.
+static MEMORY_LIMIT: LazyLock<Option<u64>> = LazyLock::new(|| process::memory().limit);
 
 /// Bytes that the process holds when it is ready and does nothing: itself, the model, the network's maps.
 const RESIDENT: u64 = 140_000_000;
@@ -214,7 +218,7 @@ impl Config {
     /// session with it.
     pub fn pixel_limit(&self) -> Option<u64> {
         let others = RESIDENT.saturating_add(self.upload_memory).saturating_add(self.cache_memory);
-        process::memory_limit().map(|limit| limit.saturating_sub(others))
+        MEMORY_LIMIT.map(|limit| limit.saturating_sub(others))
     }
 
     /// Names this deploy.
@@ -247,7 +251,7 @@ fn some_time(text: &str) -> Result<Duration, String> {
 
 /// So many bytes, or this part of the memory that the process may have if that is less.
 fn of_memory(usual: u64, part: u64) -> u64 {
-    process::memory_limit().map_or(usual, |limit| usual.min(limit / part))
+    MEMORY_LIMIT.map_or(usual, |limit| usual.min(limit / part))
 }
 
 fn count(text: &str) -> Result<usize, String> {

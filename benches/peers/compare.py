@@ -51,7 +51,8 @@ def networks(arguments, levels):
             peer = inference.OnnxRuntime(arguments.model, threads)
             ours = inference.Warmcut(arguments.bench, threads, *extra)
             mine, theirs = in_turns((ours.run, peer.run), arguments.turns)
-            ours.close(), peer.close()
+            ours.close()
+            peer.close()
             print_row(f"U²-NetP{name}, {threads} thread{'s'[: threads - 1]}", mine, theirs, "ms", wanted)
 
 
@@ -67,7 +68,7 @@ def starts(arguments):
 
     def peer():
         server = servers.Rembg(arguments.model)
-        server.until(server.listening)
+        server.until(server.ready)
         server.cutout(first)
         took = time.perf_counter() - server.started
         server.close()
@@ -97,7 +98,7 @@ def memory(arguments):
     jpeg = photos.portrait(*LARGE)
     peaks = []
     for server in (servers.Warmcut(arguments.warmcut), servers.Rembg(arguments.model)):
-        server.until(server.listening if isinstance(server, servers.Rembg) else server.ready)
+        server.until(server.ready)
         for _ in range(10):
             server.cutout(photos.fresh(jpeg))
         peaks.append(server.peak() / 1e6)
@@ -165,7 +166,7 @@ def main():
         ours.until(ours.ready)
         if wants("requests"):
             peer = servers.Rembg(arguments.model)
-            peer.until(peer.listening)
+            peer.until(peer.ready)
             requests(arguments, ours, peer)
             peer.close()
         if wants("crowds"):

@@ -7,7 +7,7 @@ import numpy
 import skimage.data
 from PIL import Image
 
-# Levels of 255; a phone's 12 megapixels are then a file of about 4 MB.
+# Levels of 255; a phone's 12 megapixels are then a file of 3 MB.
 GRAIN = 5
 
 _COUNTER = itertools.count()

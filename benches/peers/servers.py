@@ -120,7 +120,8 @@ class Rembg(Server):
         body = b"".join(parts) + f"--{self.BOUNDARY}--\r\n".encode()
         return "POST", "/api/remove", body, {"content-type": f"multipart/form-data; boundary={self.BOUNDARY}"}
 
-    def listening(self):
+    def ready(self):
+        """Whether it listens; its model it loads with the first photo."""
         try:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
             return True

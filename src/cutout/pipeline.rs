@@ -133,14 +133,16 @@ impl Pipeline {
         let mut spent = Spent::default();
         let bytes = job.photo.bytes().await?;
         let waiting = Instant::now();
-        let permits = self.permits_for(&bytes, &job.options)?;
-        let permit =
-            Arc::clone(&self.pixels).acquire_many_owned(permits).await.map_err(|_| PipelineError::Ended)?;
-        let permit = Arc::new(permit);
+        let (limits, size) = (self.limits, segmenter.size());
+        let permits = self.permits_for(&bytes, &job.options, size)?;
+        let permit: Permit = Arc::clone(&self.pixels)
+            .acquire_many_owned(permits)
+            .await
+            .map_err(|_| PipelineError::Ended)?
+            .into();
         spent.waited += waiting.elapsed();
 
         tell(JobStep::Decode).await;
-        let (limits, size) = (self.limits, segmenter.size());
         let options = job.options.clone();
         let (photo, input) = timed(&permit, &mut spent.decode, move || {
             let photo = image::decode(&bytes, &limits)?;
@@ -175,9 +177,9 @@ impl Pipeline {
     }
 
     /// From the header, before anything is allocated for the pixels.
-    fn permits_for(&self, bytes: &[u8], options: &Options) -> Result<u32, ImageError> {
+    fn permits_for(&self, bytes: &[u8], options: &Options, size: u32) -> Result<u32, ImageError> {
         let probe = image::probe(bytes, &self.limits)?;
-        let needed = image::peak_bytes(&probe, options);
+        let needed = image::peak_bytes(&probe, options, size);
         if let Some(limit) = self.pixel_limit.filter(|limit| needed > *limit) {
             let (width, height) = (probe.width, probe.height);
             return Err(ImageError::TooMuchMemory { width, height, needed, limit });
@@ -195,10 +197,9 @@ async fn timed<T: Send + 'static>(
 ) -> Result<T, PipelineError> {
     let permit = Arc::clone(permit);
     let thread = tokio::task::spawn_blocking(move || {
+        let _held = permit;
         let begun = Instant::now();
-        let done = (step(), begun.elapsed());
-        drop(permit);
-        done
+        (step(), begun.elapsed())
     });
     match thread.await {
         Ok((result, took)) => {
@@ -226,9 +227,9 @@ mod tests {
         // 1448 by 1086 pixels, six bytes each, and the fixed part.
         let cat = include_bytes!("../../tests/data/cat.jpg");
         let needed = 1448 * 1086 * 6 + (6 << 20) + 320 * 4 * 1448;
-        let alone = pipeline(needed).permits_for(cat, &Options::default()).expect("fits exactly");
+        let alone = pipeline(needed).permits_for(cat, &Options::default(), 320).expect("fits exactly");
         assert_eq!(alone, (4 << 20) / PERMIT as u32, "more than is shared: it runs alone");
-        let error = pipeline(needed - 1).permits_for(cat, &Options::default()).expect_err("no room");
+        let error = pipeline(needed - 1).permits_for(cat, &Options::default(), 320).expect_err("no room");
         let problem = image_problem(&error);
         assert_eq!(problem.code, Code::ImageTooLarge);
         assert!(

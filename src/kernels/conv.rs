@@ -103,17 +103,12 @@ impl Conv {
         Self { filters, bias: bias.collect(), relu, inputs }
     }
 
-    /// Blocks of sixteen channels out.
-    pub fn blocks(&self) -> usize {
-        self.bias.len()
-    }
-
     /// Bytes of filters as they lie here.
     pub fn bytes(&self) -> usize {
-        size_of_val(match &self.filters {
-            Filters::Direct(direct) => direct.filters(),
-            Filters::Winograd(winograd) => winograd.filters(),
-        })
+        match &self.filters {
+            Filters::Direct(direct) => size_of_val(&direct.filters[..]),
+            Filters::Winograd(winograd) => size_of_val(&winograd.filters[..]),
+        }
     }
 
     /// Computes the map; a residual is added after the activation. The same map halved, as

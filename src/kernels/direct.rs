@@ -14,11 +14,11 @@ use crate::simd::{Kernel, Level, Simd, dispatch};
 /// Filters in the order in which they are used.
 pub(crate) struct Direct {
     /// `[block of outputs][block of inputs][tap][channel]`, sixteen outputs each.
-    filters: Vec<Lanes>,
+    pub(crate) filters: Vec<Lanes>,
     /// Taps on each side.
-    pub(crate) side: usize,
+    side: usize,
     pub(crate) stride: usize,
-    pub(crate) dilation: usize,
+    dilation: usize,
     /// Channels of each block of inputs that are not padding.
     used: Vec<usize>,
 }
@@ -40,10 +40,6 @@ impl Direct {
             }
         }
         Self { filters, side, stride, dilation, used }
-    }
-
-    pub(crate) fn filters(&self) -> &[Lanes] {
-        &self.filters
     }
 
     pub(crate) fn run(

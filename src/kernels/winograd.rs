@@ -74,10 +74,6 @@ impl Winograd {
         Self { tile, filters, channels }
     }
 
-    pub(crate) fn filters(&self) -> &[Lanes] {
-        &self.filters
-    }
-
     /// Blocks of input channels.
     pub(crate) fn seen(&self) -> usize {
         self.channels.div_ceil(LANES)

@@ -37,7 +37,7 @@ pub struct Memory {
     pub total: u64,
     /// Of the machine, what could be had.
     pub available: u64,
-    /// Of this process's control group, if it has a limit.
+    /// Of this process's control groups, if they have one.
     pub limit: Option<u64>,
     /// In use by this process.
     pub resident: u64,
@@ -49,22 +49,22 @@ pub struct Memory {
 pub fn memory() -> Memory {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let (machine, status) = (read("/proc/meminfo"), read("/proc/self/status"));
+    let total = kilobytes(&machine, "MemTotal:");
     Memory {
-        total: kilobytes(&machine, "MemTotal:"),
+        total,
         available: kilobytes(&machine, "MemAvailable:"),
-        limit: memory_limit(),
+        limit: limit_below(total),
         resident: kilobytes(&status, "VmRSS:"),
         peak: kilobytes(&status, "VmHWM:"),
     }
 }
 
 /// The least that any of this process's control groups allows, if that is less than the machine has.
-pub fn memory_limit() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let files = limit_files(&read("/proc/self/cgroup"));
-    let limits = files.iter().filter_map(|path| read(path).trim().parse::<u64>().ok());
+fn limit_below(total: u64) -> Option<u64> {
+    let files = limit_files(&std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
+    let limits = files.iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
     // Version 1 says "no limit" by a number near the largest.
-    limits.min().filter(|limit| *limit < kilobytes(&read("/proc/meminfo"), "MemTotal:"))
+    limits.min().filter(|limit| *limit < total)
 }
 
 /// Where limits may be written: for the process's group and those around it, of both versions. Inside a

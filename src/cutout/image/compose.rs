@@ -159,19 +159,17 @@ impl Composed {
     /// All rows, without padding, for who needs them at once.
     pub fn into_pixels(mut self) -> Vec<u8> {
         let row = self.width() as usize * self.colour().bytes();
-        if self.area.width == self.stride
-            && let Look::Over(colour) = self.look
+        let length = row * self.height() as usize;
+        if let Look::Over(colour) = self.look
+            && self.rgb.len() == length
         {
-            // A photo's colours take as much room as the picture's: no second buffer is needed.
-            let start = (self.area.top * self.stride) as usize;
-            for (pixel, a) in self.rgb.as_chunks_mut::<3>().0.iter_mut().zip(&self.alpha).skip(start) {
+            // Of a whole photo, the colours take as much room as the picture's: no second buffer is needed.
+            for (pixel, a) in self.rgb.as_chunks_mut::<3>().0.iter_mut().zip(&self.alpha) {
                 *pixel = over(*pixel, *a, colour);
             }
-            self.rgb.copy_within(start * 3.., 0);
-            self.rgb.truncate(row * self.height() as usize);
             return self.rgb;
         }
-        let mut pixels = vec![0; row * self.height() as usize];
+        let mut pixels = vec![0; length];
         pixels.chunks_exact_mut(row).zip(0..).for_each(|(out, y)| self.row(y, out));
         pixels
     }
@@ -199,16 +197,20 @@ impl Composed {
 
 /// `a × b / 255`, rounded to the nearest.
 pub(super) fn times(a: u8, b: u8) -> u8 {
-    let product = u32::from(a) * u32::from(b) + 128;
-    ((product + (product >> 8)) >> 8) as u8
+    part(u32::from(a) * u32::from(b))
+}
+
+/// `sum / 255`, rounded to the nearest; at most 255².
+fn part(sum: u32) -> u8 {
+    let sum = sum + 128;
+    ((sum + (sum >> 8)) >> 8) as u8
 }
 
 /// In 8 bits and without gamma, as browsers and image editors blend.
 fn over(pixel: [u8; 3], alpha: u8, colour: [u8; 3]) -> [u8; 3] {
     let a = u32::from(alpha);
     std::array::from_fn(|channel| {
-        let sum = u32::from(pixel[channel]) * a + u32::from(colour[channel]) * (255 - a) + 128;
-        ((sum + (sum >> 8)) >> 8) as u8
+        part(u32::from(pixel[channel]) * a + u32::from(colour[channel]) * (255 - a))
     })
 }
 
@@ -229,16 +231,13 @@ fn preview_size((width, height): (u32, u32)) -> Option<(u32, u32)> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::fixtures, *};
+    use super::{
+        super::fixtures::{self, options},
+        *,
+    };
 
     fn photo(width: u32, height: u32, alpha: Option<Vec<u8>>) -> Photo {
-        let rgb = fixtures::scene(width, height);
-        Photo { width, height, rgb, alpha, animated: false, profile_converted: false }
-    }
-
-    fn options(text: &str) -> Options {
-        let pairs = text.split_terminator('&').filter_map(|pair| pair.split_once('='));
-        Options::from_pairs(pairs).expect("good options")
+        Photo { alpha, ..fixtures::opaque(width, height) }
     }
 
     /// Bytes of a pixel, and all of them.

@@ -28,26 +28,23 @@ const PIXEL_BYTES_WEBP: u64 = 26;
 /// Tables, bands of rows in flight and the like, for any photo.
 const FIXED_BYTES: u64 = 6 << 20;
 
-/// The side of the network's input. A photo is scaled to it across before it is scaled down, a map the
-/// other way round; of a strip 1 pixel wide and 65,535 high that is sixty megabytes.
-const NETWORK_SIDE: u64 = 320;
-
 /// The memory that one photo takes at once, from decoding to encoding, without the file that was sent and
-/// without the model.
-pub fn peak_bytes(probe: &Probe, options: &Options) -> u64 {
+/// without the model, whose input and map have `size` pixels a side.
+///
+/// A photo is scaled to that across before it is scaled down, a map the other way round: of a strip 1 pixel
+/// wide and 65,535 high that is sixty megabytes.
+pub fn peak_bytes(probe: &Probe, options: &Options, size: u32) -> u64 {
     let pixels = u64::from(probe.width) * u64::from(probe.height);
+    let preview = options.size == OutputSize::Preview;
     let encoding = match options.format {
-        _ if options.size == OutputSize::Preview => match (options.crop, probe.format) {
-            // Opaque and whole, it is shrunk as soon as it is decoded.
-            (false, SourceFormat::Jpeg) => 0,
-            _ => PIXEL_BYTES_COPIED,
-        },
+        // Opaque and whole, it is shrunk as soon as it is decoded.
+        _ if preview && !options.crop && probe.format == SourceFormat::Jpeg => 0,
+        _ if preview => PIXEL_BYTES_COPIED,
         OutputFormat::Webp => PIXEL_BYTES_WEBP,
-        OutputFormat::Png => PIXEL_BYTES,
         OutputFormat::Jpg | OutputFormat::Auto if options.crop => PIXEL_BYTES_COPIED,
-        OutputFormat::Jpg | OutputFormat::Auto => PIXEL_BYTES,
+        OutputFormat::Png | OutputFormat::Jpg | OutputFormat::Auto => PIXEL_BYTES,
     };
-    let strips = NETWORK_SIDE * (3 * u64::from(probe.width.max(probe.height)) + u64::from(probe.width));
+    let strips = u64::from(size) * (3 * u64::from(probe.width.max(probe.height)) + u64::from(probe.width));
     FIXED_BYTES + strips + pixels * encoding.max(probe.decoding)
 }
 
@@ -61,14 +58,14 @@ mod tests {
         let probe = Probe { format, width: 4000, height: 3000, animated: false, decoding: 6 };
         let cost = |text: &[(&str, &str)]| {
             let options = Options::from_pairs(text.iter().copied()).expect("good options");
-            peak_bytes(&probe, &options) >> 20
+            peak_bytes(&probe, &options, 320) >> 20
         };
         assert_eq!(cost(&[]), 79);
         assert_eq!(cost(&[("format", "webp")]), 308);
         assert_eq!(cost(&[("format", "webp"), ("size", "preview")]), 79);
         let probe = Probe { decoding: 12, ..probe };
-        assert_eq!(peak_bytes(&probe, &Options::default()) >> 20, 148, "a decoder that needs more");
+        assert_eq!(peak_bytes(&probe, &Options::default(), 320) >> 20, 148, "a decoder that needs more");
         let strip = Probe { width: 1, height: 65_535, ..probe };
-        assert!(peak_bytes(&strip, &Options::default()) >> 20 > 60, "a strip is scaled across first");
+        assert!(peak_bytes(&strip, &Options::default(), 320) >> 20 > 60, "a strip is scaled across first");
     }
 }

@@ -112,24 +112,17 @@ fn check_side(format: &'static str, limit: u32, picture: &Composed) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Photo, compose, fixtures};
+    use super::super::{
+        compose,
+        fixtures::{self, options},
+    };
     use super::*;
 
     const SIZE: (u32, u32) = (30, 20);
 
-    fn photo(width: u32, height: u32) -> Photo {
-        let rgb = fixtures::scene(width, height);
-        Photo { width, height, rgb, alpha: None, animated: false, profile_converted: false }
-    }
-
-    fn options(text: &str) -> Options {
-        let pairs = text.split_terminator('&').filter_map(|pair| pair.split_once('='));
-        Options::from_pairs(pairs).expect("good options")
-    }
-
     fn encoded(alpha: Vec<u8>, text: &str) -> Encoded {
         let options = options(text);
-        let picture = compose(photo(30, 20), alpha, &options).expect("composes");
+        let picture = compose(fixtures::opaque(30, 20), alpha, &options).expect("composes");
         let file = encode(picture, &options).expect("encodes");
         assert_eq!((file.width, file.height), SIZE);
         file
@@ -214,7 +207,7 @@ mod tests {
     fn a_picture_that_the_format_cannot_hold_is_an_error() {
         let strip = |width: u32, text: &str| {
             let options = options(text);
-            let picture = compose(photo(width, 1), vec![255; width as usize], &options);
+            let picture = compose(fixtures::opaque(width, 1), vec![255; width as usize], &options);
             encode(picture.expect("composes"), &options)
         };
         for (text, limit) in [("format=webp", WEBP_SIDE), ("format=jpg", JPEG_SIDE)] {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{ImageError, Limits, Photo, decode};
+use crate::protocol::options::Options;
 
 /// Roomy enough for every test that is not about limits.
 pub(super) const LIMITS: Limits = Limits { max_pixels: 1_000_000 };
@@ -12,6 +13,18 @@ pub(super) fn scene(width: u32, height: u32) -> Vec<u8> {
     let level = |at: u32, of: u32| (at * 255 / of.max(2).saturating_sub(1)).min(255) as u8;
     let pixel = |x, y| [level(x, width), level(y, height), 90];
     (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y))).collect()
+}
+
+/// The same as a photo.
+pub(super) fn opaque(width: u32, height: u32) -> Photo {
+    let rgb = scene(width, height);
+    Photo { width, height, rgb, alpha: None, animated: false, profile_converted: false }
+}
+
+/// Options as a query says them.
+pub(super) fn options(text: &str) -> Options {
+    let pairs = text.split_terminator('&').filter_map(|pair| pair.split_once('='));
+    Options::from_pairs(pairs).expect("good options")
 }
 
 /// The same with transparency that falls from left to right.

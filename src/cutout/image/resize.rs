@@ -11,7 +11,6 @@ use fast_image_resize::{
     images::{TypedImage, TypedImageRef},
     pixels::{U8, U8x3, U8x4},
 };
-
 use rayon::prelude::*;
 
 use super::{decode::Photo, error::ImageError};
@@ -113,11 +112,6 @@ fn scale<P: PixelTrait>(pixels: &[u8], from: (u32, u32), to: (u32, u32)) -> Resu
 mod tests {
     use super::{super::fixtures, *};
 
-    fn photo(width: u32, height: u32) -> Photo {
-        let rgb = fixtures::scene(width, height);
-        Photo { width, height, rgb, alpha: None, animated: false, profile_converted: false }
-    }
-
     /// From Pillow 13: `Image.fromarray(a).resize((5, 5), Image.LANCZOS)`, with `a[y, x] = ((x * x + 31 * y) % 256,
     /// 255 if x % 7 < 3 else 0, 255 - 5 * x)` for 23 by 17 pixels.
     #[test]
@@ -144,7 +138,7 @@ mod tests {
     #[test]
     fn extreme_shapes_become_squares_and_back() {
         for (width, height) in [(1, 1), (1, 5000), (5000, 1)] {
-            let input = network_input(&photo(width, height), 320).expect("resizes");
+            let input = network_input(&fixtures::opaque(width, height), 320).expect("resizes");
             assert_eq!(input.len(), 320 * 320 * 3);
             let alpha = mask_to_alpha(&[0.0, 1.0, 0.0, 1.0], 2, width, height).expect("resizes");
             assert_eq!(alpha.len(), (width * height) as usize);
@@ -170,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_buffer_of_another_size_is_an_error() {
-        let mut photo = photo(4, 4);
+        let mut photo = fixtures::opaque(4, 4);
         photo.rgb.pop();
         assert!(matches!(network_input(&photo, 2), Err(ImageError::WrongLength { .. })));
         let short = mask_to_alpha(&[0.0; 3], 2, 9, 9);
