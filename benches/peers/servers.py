@@ -55,6 +55,13 @@ class Server:
             time.sleep(0.002)
         return time.perf_counter() - self.started
 
+    def listens(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        except OSError:
+            return False
+
     def cutout(self, photo):
         """A PNG of the cutout."""
         status, body = self.answers(*self.request(photo))
@@ -92,6 +99,18 @@ class Warmcut(Server):
         self.port = free_port()
         super().__init__([binary, "serve", "--listen", f"127.0.0.1:{self.port}", *arguments])
 
+    def told_ready(self):
+        """Follows its channel as a page does, until that tells of a validated model; seconds since the start."""
+        self.until(self.listens)
+        channel = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        channel.request("GET", "/v1/events")
+        events = channel.getresponse()
+        if not any(line == b"event: ready\n" for line in events):
+            raise RuntimeError("the channel ended before the server was ready")
+        took = time.perf_counter() - self.started
+        channel.close()
+        return took
+
     def ready(self):
         """Whether it has validated its model, so that a cutout would run now."""
         answer = self.answers("GET", "/readyz")
@@ -121,9 +140,5 @@ class Rembg(Server):
         return "POST", "/api/remove", body, {"content-type": f"multipart/form-data; boundary={self.BOUNDARY}"}
 
     def ready(self):
-        """Whether it listens; its model it loads with the first photo."""
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        except OSError:
-            return False
+        """As soon as it listens; its model it loads with the first photo."""
+        return self.listens()
