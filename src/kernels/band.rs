@@ -51,15 +51,15 @@ impl Band<'_> {
     #[inline(always)]
     unsafe fn strips<S: Simd, T: Transform>(mut self) {
         let across = self.width.div_ceil(T::SIDE);
-        let mut patches = [[Lanes::ZERO; MAX_POINTS]; 2];
+        let mut patch = [Lanes::ZERO; MAX_POINTS];
         for first in (0..across).step_by(self.tiles) {
             let tiles = self.tiles.min(across - first);
             // SAFETY: the caller gives the instructions.
             unsafe {
-                self.transform_data::<S, T>(first, tiles, &mut patches[0]);
+                self.transform_data::<S, T>(first, tiles, &mut patch);
                 for block in 0..self.blocks {
                     self.multiply::<S, T>(block, tiles);
-                    self.transform_sums::<S, T>(block, first..first + tiles, &mut patches);
+                    self.transform_sums::<S, T>(block, first..first + tiles, &mut patch);
                 }
             }
         }
@@ -146,10 +146,10 @@ impl Band<'_> {
         &mut self,
         block: usize,
         across: Range<usize>,
-        [patch, beside]: &mut [[Lanes; MAX_POINTS]; 2],
+        patch: &mut [Lanes; MAX_POINTS],
     ) {
         let rows = self.out.len() / (self.blocks * self.width);
-        let Epilogue { bias, residual, .. } = self.epilogue;
+        let Epilogue { bias, finish } = self.epilogue;
         let row = self.blocks * self.width;
         for (tile, at) in across.enumerate() {
             let x = at * T::SIDE;
@@ -158,20 +158,14 @@ impl Band<'_> {
             let sums = &self.sums[tile..][..(T::POINTS * T::POINTS - 1) * self.tiles + 1];
             let at = block * self.width + x;
             let last = (T::SIDE - 1) * row + T::SIDE;
-            let residual = residual.as_ref().map(|residual| {
-                let from = &residual.data[self.y * row + at..];
-                if whole {
-                    (from[..last].as_ptr().cast(), row * LANES)
-                } else {
-                    for (n, to) in beside.chunks_exact_mut(T::SIDE).take(rows.min(T::SIDE)).enumerate() {
-                        to[..wide].copy_from_slice(&from[n * row..][..wide]);
-                    }
-                    (beside.as_ptr().cast(), T::SIDE * LANES)
-                }
-            });
             let (to, step) = if whole {
                 (self.out[at..][..last].as_mut_ptr(), row)
             } else {
+                if finish.adds {
+                    for (n, to) in patch.chunks_exact_mut(T::SIDE).take(rows.min(T::SIDE)).enumerate() {
+                        to[..wide].copy_from_slice(&self.out[at + n * row..][..wide]);
+                    }
+                }
                 (patch.as_mut_ptr(), T::SIDE)
             };
             // Tiles begin at even places, so a half's four are always of one tile.
@@ -186,7 +180,7 @@ impl Band<'_> {
                 step: self.tiles * LANES,
                 bias: &bias[block],
                 floor: self.epilogue.floor(),
-                residual,
+                adds: finish.adds,
                 to: to.cast(),
                 row: step * LANES,
                 half,

@@ -2,7 +2,8 @@
 
 use crate::direct::Direct;
 use crate::epilogue::Epilogue;
-use crate::planes::{LANES, Lanes, Plane, PlaneMut, Source};
+pub use crate::epilogue::Finish;
+use crate::planes::{LANES, Lanes, PlaneMut, Source};
 use crate::resample::halve;
 pub use crate::scratch::Scratch;
 use crate::simd::Level;
@@ -58,7 +59,7 @@ enum Filters {
 pub struct Conv {
     filters: Filters,
     bias: Vec<Lanes>,
-    relu: bool,
+    finish: Finish,
     /// Blocks of each input.
     inputs: Vec<usize>,
 }
@@ -68,7 +69,7 @@ impl Conv {
     ///
     /// # Panics
     /// When the lengths contradict the shape, or the shape or the way can't be computed.
-    pub fn new(shape: &ConvShape, way: Way, weight: &[f32], bias: &[f32], relu: bool) -> Self {
+    pub fn new(shape: &ConvShape, way: Way, weight: &[f32], bias: &[f32], finish: Finish) -> Self {
         let ConvShape { inputs, output, side, stride, dilation } = shape;
         let channels: usize = inputs.iter().sum();
         assert_eq!((weight.len(), bias.len()), (output * channels * side * side, *output));
@@ -100,7 +101,7 @@ impl Conv {
             Lanes(std::array::from_fn(|lane| bias.get(block * LANES + lane).copied().unwrap_or(0.0)))
         });
         let inputs = inputs.iter().map(|channels| channels.div_ceil(LANES)).collect();
-        Self { filters, bias: bias.collect(), relu, inputs }
+        Self { filters, bias: bias.collect(), finish, inputs }
     }
 
     /// Bytes of filters as they lie here.
@@ -111,8 +112,8 @@ impl Conv {
         }
     }
 
-    /// Computes the map; a residual is added after the activation. The same map halved, as
-    /// [`halve`] does it, costs least while the map's rows are at hand.
+    /// Computes the map. The same map halved, as [`halve`] does it, costs least while the map's rows are
+    /// at hand.
     ///
     /// # Panics
     /// When the maps contradict the shape or each other.
@@ -120,7 +121,6 @@ impl Conv {
         &self,
         level: Level,
         inputs: &[Source<'_>],
-        residual: Option<Plane<'_>>,
         out: &mut PlaneMut<'_>,
         halved: Option<&mut PlaneMut<'_>>,
         scratch: &Scratch,
@@ -129,18 +129,12 @@ impl Conv {
         assert!(inputs.iter().map(|input| input.plane().blocks).eq(self.inputs.iter().copied()));
         assert!(inputs.iter().all(|input| input.size() == size));
         assert_eq!(out.blocks, self.bias.len());
-        if let Some(residual) = &residual {
-            assert_eq!(
-                (residual.blocks, residual.height, residual.width),
-                (out.blocks, out.height, out.width)
-            );
-        }
         let stride = match &self.filters {
             Filters::Direct(direct) => direct.stride,
             Filters::Winograd(_) => 1,
         };
         assert_eq!((out.height, out.width), (size.0.div_ceil(stride), size.1.div_ceil(stride)));
-        let epilogue = Epilogue { bias: &self.bias, relu: self.relu, residual };
+        let epilogue = Epilogue { bias: &self.bias, finish: self.finish };
         match &self.filters {
             Filters::Direct(direct) => {
                 direct.run(level, inputs, &epilogue, out);

@@ -54,7 +54,7 @@ impl Direct {
         assert!(as_they_are, "a direct convolution sees maps as they are");
         assert_eq!(inputs.iter().map(|input| input.plane().blocks).sum::<usize>(), self.used.len());
         let (blocks, width) = (out.blocks, out.width);
-        let stream = out.is_streamed();
+        let stream = out.is_streamed() && !epilogue.finish.adds;
         out.data.par_chunks_mut(blocks * width).enumerate().for_each(|(y, out)| {
             dispatch(level, Row { direct: self, inputs, epilogue, y, out, width, stream });
         });
@@ -101,8 +101,7 @@ impl Row<'_> {
         let Direct { filters, side, stride, dilation, used } = self.direct;
         let (units, taps, padding) = (LANES / S::WIDTH, side * side, dilation * (side / 2));
         let filters = &filters[block * used.len() * taps * LANES..][..used.len() * taps * LANES];
-        let Epilogue { bias, residual, .. } = self.epilogue;
-        let beside = residual.as_ref().map(|residual| &residual.row(self.y, block)[x..][..PIXELS]);
+        let Epilogue { bias, finish } = self.epilogue;
         let out = &mut self.out[block * self.width + x..][..PIXELS];
         let inside =
             x * stride >= padding && (x + PIXELS - 1) * stride + padding < self.inputs[0].plane().width;
@@ -146,11 +145,8 @@ impl Row<'_> {
                 for (unit, sum) in sums.iter().enumerate().take(units) {
                     let lane = unit * S::WIDTH;
                     let value = S::max(floor, *sum);
-                    let value = match beside {
-                        Some(beside) => S::add(value, S::load(beside[pixel].0.as_ptr().add(lane))),
-                        None => value,
-                    };
                     let to = out[pixel].0.as_mut_ptr().add(lane);
+                    let value = if finish.adds { S::add(value, S::load(to)) } else { value };
                     if self.stream { S::stream(to, value) } else { S::store(to, value) }
                 }
             }

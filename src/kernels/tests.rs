@@ -3,9 +3,11 @@
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 
-use crate::conv::{Scratch, Way};
+use crate::conv::{Finish, Scratch, Way};
 use crate::planes::{pack, unpack};
 use crate::*;
+
+const PLAIN: Finish = Finish { relu: true, adds: false };
 
 /// Values of -1 to 1 that look random and are the same each time.
 fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -46,8 +48,7 @@ struct Case {
     shape: ConvShape,
     way: Way,
     size: (usize, usize),
-    relu: bool,
-    residual: bool,
+    finish: Finish,
     seed: u64,
 }
 
@@ -62,14 +63,13 @@ fn case() -> impl Strategy<Value = Case> {
                 .prop_map(|(side, stride, dilation)| (Way::Direct, side, stride, dilation)),
         ];
     (sizes, channels, kind, any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
-        |(size, (blocks, last, output), (way, side, stride, dilation), relu, residual, seed)| {
+        |(size, (blocks, last, output), (way, side, stride, dilation), relu, adds, seed)| {
             let inputs = blocks.iter().map(|blocks| blocks * 16).chain([last]).collect();
             Case {
                 shape: ConvShape { inputs, output, side, stride, dilation },
                 way,
                 size,
-                relu,
-                residual,
+                finish: Finish { relu, adds },
                 seed,
             }
         },
@@ -99,7 +99,7 @@ impl Case {
 
     fn ours(&self, level: Level) -> Vec<f32> {
         let (weight, bias, residual) = self.parameters();
-        let conv = Conv::new(&self.shape, self.way, &weight, &bias, self.relu);
+        let conv = Conv::new(&self.shape, self.way, &weight, &bias, self.finish);
         let inputs: Vec<_> = self.inputs();
         let inputs: Vec<_> = inputs.iter().zip(&self.shape.inputs).collect();
         let inputs: Vec<_> = inputs
@@ -112,11 +112,13 @@ impl Case {
             .collect();
         let (height, width) = self.out();
         let blocks = self.shape.output.div_ceil(16);
-        let residual = packed(&residual, self.shape.output, (height, width));
-        let residual = self.residual.then(|| Plane::new(&residual, blocks, height, width));
-        let mut data = vec![Lanes([f32::NAN; 16]); blocks * height * width];
+        let mut data = if self.finish.adds {
+            packed(&residual, self.shape.output, (height, width))
+        } else {
+            vec![Lanes([f32::NAN; 16]); blocks * height * width]
+        };
         let mut out = PlaneMut::new(&mut data, blocks, height, width);
-        conv.run(level, &planes, residual, &mut out, None, &Scratch::default());
+        conv.run(level, &planes, &mut out, None, &Scratch::default());
         unpack(&out.as_plane(), self.shape.output)
     }
 
@@ -136,8 +138,8 @@ impl Case {
         let padding = dilation * (side / 2);
         let y = x.conv2d(&weight.expect("sizes agree"), padding, *stride, *dilation, 1).expect("sizes agree");
         let y = y.broadcast_add(&bias).expect("sizes agree");
-        let y = if self.relu { y.relu().expect("f32") } else { y };
-        let y = if self.residual {
+        let y = if self.finish.relu { y.relu().expect("f32") } else { y };
+        let y = if self.finish.adds {
             (y + tensor(&residual, *output, self.out())).expect("sizes agree")
         } else {
             y
@@ -186,12 +188,12 @@ proptest! {
         resample::enlarge(&small, &mut PlaneMut::new(&mut large, 1, height, width));
         let large = Source::Plane(Plane::new(&large, 1, height, width));
         let shape = ConvShape { inputs: vec![16, 16], output: 16, side: 3, stride: 1, dilation: 1 };
-        let conv = Conv::new(&shape, way, &noise(32 * 16 * 9, seed ^ 2), &[0.5; 16], true);
+        let conv = Conv::new(&shape, way, &noise(32 * 16 * 9, seed ^ 2), &[0.5; 16], PLAIN);
         for level in Level::available() {
             let on = |first| {
                 let mut out = vec![Lanes::ZERO; height * width];
                 let mut out = PlaneMut::new(&mut out, 1, height, width);
-                conv.run(level, &[first, beside], None, &mut out, None, &Scratch::default());
+                conv.run(level, &[first, beside], &mut out, None, &Scratch::default());
                 unpack(&out.as_plane(), 16)
             };
             assert_close(&on(Source::Doubled(small)), &on(large), 1e-4);
@@ -210,17 +212,17 @@ proptest! {
         let shape =
             ConvShape { inputs: vec![16], output: 16 * blocks, side: 3, stride: 1, dilation: 1 };
         let weight = noise(16 * blocks * 16 * 9, seed ^ 2);
-        let conv = Conv::new(&shape, way, &weight, &noise(16 * blocks, seed ^ 3), false);
+        let finish = Finish { relu: false, adds: true };
+        let conv = Conv::new(&shape, way, &weight, &noise(16 * blocks, seed ^ 3), finish);
         for level in Level::available() {
             let input = Source::Plane(Plane::new(&input, 1, height, width));
-            let beside = Plane::new(&beside, blocks, height, width);
-            let mut out = vec![Lanes([f32::NAN; 16]); blocks * height * width];
+            let mut out = beside.clone();
             let mut out = PlaneMut::new(&mut out, blocks, height, width);
             let (half_height, half_width) = (height.div_ceil(2), width.div_ceil(2));
             let mut halves = [(); 2].map(|()| vec![Lanes([f32::NAN; 16]); blocks * half_height * half_width]);
             let [mut on_the_way, mut after] =
                 halves.each_mut().map(|half| PlaneMut::new(half, blocks, half_height, half_width));
-            conv.run(level, &[input], Some(beside), &mut out, Some(&mut on_the_way), &Scratch::default());
+            conv.run(level, &[input], &mut out, Some(&mut on_the_way), &Scratch::default());
             resample::halve(&out.as_plane(), &mut after);
             prop_assert_eq!(on_the_way.data, after.data);
         }
@@ -279,13 +281,13 @@ fn what_is_not_a_number_stays_where_taps_see_it() {
         let mut chw = noise(16 * 81, 5);
         chw[4 * 9 + 4] = value;
         let data = packed(&chw, 16, size);
-        let conv = Conv::new(&shape, Way::Direct, &noise(16 * 16 * 9, 6), &[0.0; 16], relu);
+        let conv =
+            Conv::new(&shape, Way::Direct, &noise(16 * 16 * 9, 6), &[0.0; 16], Finish { relu, adds: false });
         let mut out = vec![Lanes::ZERO; 81];
         let mut out = PlaneMut::new(&mut out, 1, 9, 9);
         conv.run(
             Level::best(),
             &[Source::Plane(Plane::new(&data, 1, 9, 9))],
-            None,
             &mut out,
             None,
             &Scratch::default(),

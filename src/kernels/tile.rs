@@ -17,11 +17,12 @@ pub(crate) struct Output<'a> {
     pub(crate) step: usize,
     pub(crate) bias: &'a Lanes,
     pub(crate) floor: f32,
-    /// Added after the floor: its first pixel, and the values from one row to the next.
-    pub(crate) residual: Option<(*const f32, usize)>,
+    /// Where the first pixel goes.
     pub(crate) to: *mut f32,
     /// Values from one row to the next.
     pub(crate) row: usize,
+    /// After the floor, what is there is added.
+    pub(crate) adds: bool,
     /// Past the caches.
     pub(crate) stream: bool,
     /// The same halved by the maximum: its first pixel, and the values from one row to the next.
@@ -162,7 +163,7 @@ macro_rules! transform {
 
             #[inline(always)]
             unsafe fn output<S: Simd>(output: Output<'_>) {
-                let Output { sums, step, bias, floor, residual, to, row, stream, half: halved } = output;
+                let Output { sums, step, bias, floor, to, row, adds, stream, half: halved } = output;
                 let units = LANES / S::WIDTH;
                 // SAFETY: the caller's promise.
                 unsafe {
@@ -197,10 +198,10 @@ macro_rules! transform {
                         for (j, pixel) in pixels.iter_mut().enumerate() {
                             for (unit, value) in pixel.iter_mut().enumerate().take(units) {
                                 let at = j * LANES + unit * S::WIDTH;
-                                if let Some((from, row)) = residual {
-                                    *value = S::add(*value, S::load(from.add(i * row + at)));
-                                }
                                 let to = to.add(i * row + at);
+                                if adds {
+                                    *value = S::add(*value, S::load(to));
+                                }
                                 if stream { S::stream(to, *value) } else { S::store(to, *value) }
                             }
                         }

@@ -94,7 +94,7 @@ impl Winograd {
         let across = out.width.div_ceil(side);
         let tiles = strip(STRIP / (seen * points * size_of::<Lanes>()), across);
         let (blocks, width) = (out.blocks, out.width);
-        let stream = out.is_streamed();
+        let stream = out.is_streamed() && !epilogue.finish.adds;
         let mut halves: Vec<&mut [Lanes]> = Vec::new();
         if let Some(halved) = halved {
             assert_halves((out.blocks, out.height, out.width), halved);

@@ -1,18 +1,22 @@
 //! A graph on the CPU: planned once for its size, run through our own kernels as one candle operation.
 //!
-//! The plan says which maps share memory: a map's place is free again after the last node that sees it.
-//! The memory is lent to one run at a time, made for the first, kept for the next, and goes with the
+//! The plan says which maps share memory: a map's place is free again after the last node that sees it, and
+//! a residual's becomes that of the sum. The memory is lent to one run at a time, made for the first, kept for the next, and goes with the
 //! network; two runs at once have two.
+
+use std::ops::Range;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 use parking_lot::Mutex;
 use rayon::prelude::*;
-use warmcut_kernels::conv::{Scratch, Way};
-use warmcut_kernels::{Buffer, Conv, ConvShape, Dot, Level, Plane, PlaneMut, Source, fuse, planes, resample};
+use warmcut_kernels::conv::{Finish, Scratch, Way};
+use warmcut_kernels::{
+    Buffer, Conv, ConvShape, Dot, Lanes, Level, Plane, PlaneMut, Source, fuse, planes, resample,
+};
 
 use super::ModelError;
+use super::arena::{Need, Rest, arrange, take_out};
 use super::graph::{self, Graph, Node, NodeId};
-use super::slots::Slots;
 
 /// How large a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +37,20 @@ impl Size {
     }
 }
 
+/// The maps that a step reads, while what it writes is taken out.
+type Maps<'a> = Rest<'a, Lanes>;
+
 /// Where a node's map lies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Place {
-    slot: usize,
+    at: Range<usize>,
     size: Size,
+}
+
+impl Place {
+    fn write<'a>(&self, data: &'a mut [Lanes]) -> PlaneMut<'a> {
+        PlaneMut::new(data, self.size.blocks, self.size.height, self.size.width)
+    }
 }
 
 enum Step {
@@ -45,7 +58,6 @@ enum Step {
     Conv {
         conv: Box<Conv>,
         inputs: Vec<NodeId>,
-        residual: Option<NodeId>,
         /// Written with it.
         halved: Option<NodeId>,
     },
@@ -71,10 +83,10 @@ pub(super) struct CpuNetwork {
     steps: Vec<(Step, Place)>,
     sides: Vec<Side>,
     bias: f32,
-    /// Length of each slot.
-    slots: Vec<usize>,
+    /// Of all maps of a run.
+    len: usize,
     /// Memory that no run uses now.
-    idle: Mutex<Vec<Vec<Buffer>>>,
+    idle: Mutex<Vec<Buffer>>,
     scratch: Scratch,
 }
 
@@ -83,44 +95,46 @@ impl CpuNetwork {
     pub(super) fn plan(graph: &Graph, size: usize, level: Level) -> Result<Self, ModelError> {
         let sizes = sizes(graph, size)?;
         let mut convs = convs(graph, &sizes)?;
-        let mut last_use = graph.last_use();
-        let mut slots = Slots::default();
-        let mut steps: Vec<(Step, Place)> = Vec::new();
-        // Places of maps that are written before it is their turn.
-        let mut early: Vec<Option<Place>> = vec![None; graph.nodes.len()];
+        let last_use = graph.last_use();
+        let mut steps = Vec::new();
+        // Of each node, the one in whose place its map lies; and what each such place must hold.
+        let mut homes: Vec<NodeId> = (0..graph.nodes.len()).collect();
+        let mut needs: Vec<Need> = sizes
+            .iter()
+            .zip(&last_use)
+            .enumerate()
+            .map(|(n, (size, last))| Need { len: size.len(), steps: n..=*last })
+            .collect();
         for (n, node) in graph.nodes.iter().enumerate() {
-            let size = sizes[n];
-            let step = match node {
-                _ if early[n].is_some() => Step::Halved,
+            steps.push(match node {
                 Node::Input => Step::Input,
                 Node::Conv { inputs, residual, .. } => {
                     let conv = convs[n].take().ok_or(ModelError::Graph { node: n })?;
-                    let halved =
-                        graph.nodes.iter().position(|node| matches!(node, Node::Halved(id) if *id == n));
-                    if let Some(id) = halved {
-                        early[id] = Some(Place { slot: slots.take(sizes[id].len()), size: sizes[id] });
+                    if let Some(id) = *residual {
+                        // The sum of both takes its place, so nothing may want it later.
+                        if *needs[id].steps.end() != n || sizes[id] != sizes[n] || homes[id] != id {
+                            return Err(ModelError::Graph { node: n });
+                        }
+                        share(&mut homes, &mut needs, n, id);
                     }
-                    Step::Conv { conv, inputs: inputs.clone(), residual: *residual, halved }
+                    let halved = half_of(graph, n);
+                    if let Some(id) = halved {
+                        needs[id].steps = n..=last_use[id];
+                    }
+                    Step::Conv { conv, inputs: inputs.clone(), halved }
                 }
+                Node::Halved(id) if is_conv(graph, *id) && half_of(graph, *id) == Some(n) => Step::Halved,
                 Node::Halved(id) => Step::Halve(*id),
                 Node::Enlarged(id, _) if doubles(graph, &sizes, n, *id)? => {
-                    // It lies where the small map does, which is seen for as long.
-                    last_use[*id] = last_use[*id].max(last_use[n]);
-                    last_use[n] = NodeId::MAX;
-                    let slot = steps[*id].1.slot;
-                    steps.push((Step::Doubled(*id), Place { slot, size }));
-                    continue;
+                    share(&mut homes, &mut needs, n, *id);
+                    Step::Doubled(*id)
                 }
                 Node::Enlarged(id, _) => Step::Enlarge(*id),
-            };
-            let place = early[n].unwrap_or_else(|| Place { slot: slots.take(size.len()), size });
-            steps.push((step, place));
-            for (id, last) in last_use.iter().enumerate().take(n + 1) {
-                if *last == n {
-                    slots.give_back(steps[id].1.slot);
-                }
-            }
+            });
         }
+        let (places, len) = arrange(&needs);
+        let place = |(step, n): (Step, usize)| (step, Place { at: places[homes[n]].clone(), size: sizes[n] });
+        let steps = steps.into_iter().zip(0..).map(place).collect();
         let weights: Vec<f32> = graph.fuse.weight.flatten_all()?.to_vec1()?;
         let mut sides = Vec::new();
         for ((from, conv), weight) in graph.sides.iter().zip(weights) {
@@ -131,7 +145,7 @@ impl CpuNetwork {
         }
         let bias = graph.fuse.bias.to_vec1::<f32>()?[0];
         let (idle, scratch) = (Mutex::default(), Scratch::default());
-        Ok(Self { level, size, steps, sides, bias, slots: slots.lengths, idle, scratch })
+        Ok(Self { level, size, steps, sides, bias, len, idle, scratch })
     }
 
     /// Bytes of filters as they lie in memory; the maps of a run come on top.
@@ -150,54 +164,62 @@ impl CpuNetwork {
 
     fn run(&self, photo: &[f32]) -> Vec<f32> {
         let kept = self.idle.lock().pop();
-        let mut memory = kept.unwrap_or_else(|| self.slots.iter().map(|len| Buffer::zeroed(*len)).collect());
+        let mut memory = kept.unwrap_or_else(|| Buffer::zeroed(self.len));
         // Inside the pool, so that no operation waits for its threads to wake.
         let map = rayon::scope(|_| {
             for n in 0..self.steps.len() {
                 self.step(n, photo, &mut memory);
             }
-            self.head(&memory)
+            let ([], maps) = take_out(&mut memory, []);
+            self.head(&maps)
         });
         self.idle.lock().push(memory);
         map
     }
 
-    fn step(&self, n: usize, photo: &[f32], memory: &mut [Buffer]) {
-        let (step, Place { slot, size }) = &self.steps[n];
-        if matches!(step, Step::Doubled(_) | Step::Halved) {
-            return;
-        }
-        // No node lies where one of its inputs does, so the place can be taken out while they are read.
-        let mut taken = std::mem::take(&mut memory[*slot]);
-        let mut out = PlaneMut::new(&mut taken[..size.len()], size.blocks, size.height, size.width);
+    fn step(&self, n: usize, photo: &[f32], memory: &mut [Lanes]) {
+        let (step, place) = &self.steps[n];
         match step {
-            Step::Input => planes::pack(photo, 3, &mut out),
-            Step::Conv { conv, inputs, residual, halved } => {
-                let halved = halved.map(|id| self.steps[id].1);
-                let mut half = halved.map(|Place { slot, .. }| std::mem::take(&mut memory[slot]));
-                let mut half_out = half.as_mut().zip(halved).map(|(half, Place { size, .. })| {
-                    PlaneMut::new(&mut half[..size.len()], size.blocks, size.height, size.width)
-                });
-                let inputs: Vec<_> = inputs.iter().map(|id| self.source(*id, memory)).collect();
-                let residual = residual.map(|id| self.plane(id, memory));
-                conv.run(self.level, &inputs, residual, &mut out, half_out.as_mut(), &self.scratch);
-                if let (Some(half), Some(Place { slot, .. })) = (half, halved) {
-                    memory[slot] = half;
-                }
+            Step::Conv { conv, inputs, halved: None } => {
+                let ([out], maps) = take_out(memory, [place.at.clone()]);
+                self.conv(conv, inputs, &maps, &mut place.write(out), None);
             }
-            Step::Halve(id) => resample::halve(&self.plane(*id, memory), &mut out),
-            Step::Enlarge(id) => resample::enlarge(&self.plane(*id, memory), &mut out),
+            Step::Conv { conv, inputs, halved: Some(id) } => {
+                let half = &self.steps[*id].1;
+                let ([out, halved], maps) = take_out(memory, [place.at.clone(), half.at.clone()]);
+                self.conv(conv, inputs, &maps, &mut place.write(out), Some(&mut half.write(halved)));
+            }
+            Step::Input => planes::pack(photo, 3, &mut place.write(&mut memory[place.at.clone()])),
+            Step::Halve(id) => {
+                let ([out], maps) = take_out(memory, [place.at.clone()]);
+                resample::halve(&self.plane(*id, &maps), &mut place.write(out));
+            }
+            Step::Enlarge(id) => {
+                let ([out], maps) = take_out(memory, [place.at.clone()]);
+                resample::enlarge(&self.plane(*id, &maps), &mut place.write(out));
+            }
             Step::Doubled(_) | Step::Halved => {}
         }
-        memory[*slot] = taken;
     }
 
-    fn head(&self, memory: &[Buffer]) -> Vec<f32> {
+    fn conv(
+        &self,
+        conv: &Conv,
+        inputs: &[NodeId],
+        maps: &Maps<'_>,
+        out: &mut PlaneMut<'_>,
+        halved: Option<&mut PlaneMut<'_>>,
+    ) {
+        let inputs: Vec<_> = inputs.iter().map(|id| self.source(*id, maps)).collect();
+        conv.run(self.level, &inputs, out, halved, &self.scratch);
+    }
+
+    fn head(&self, maps: &Maps<'_>) -> Vec<f32> {
         let maps: Vec<_> = self
             .sides
             .iter()
             .map(|side| {
-                let plane = self.plane(side.from, memory);
+                let plane = self.plane(side.from, maps);
                 let mut map = vec![0.0; plane.height * plane.width];
                 side.dot.run(self.level, &plane, &mut map);
                 (map, plane.height, plane.width, side.weight)
@@ -208,17 +230,36 @@ impl CpuNetwork {
         fuse(&maps, self.bias, (self.size, self.size))
     }
 
-    fn source<'a>(&self, id: NodeId, memory: &'a [Buffer]) -> Source<'a> {
+    fn source<'a>(&self, id: NodeId, maps: &Maps<'a>) -> Source<'a> {
         match self.steps[id].0 {
-            Step::Doubled(small) => Source::Doubled(self.plane(small, memory)),
-            _ => Source::Plane(self.plane(id, memory)),
+            Step::Doubled(small) => Source::Doubled(self.plane(small, maps)),
+            _ => Source::Plane(self.plane(id, maps)),
         }
     }
 
-    fn plane<'a>(&self, id: NodeId, memory: &'a [Buffer]) -> Plane<'a> {
-        let Place { slot, size } = &self.steps[id].1;
-        Plane::new(&memory[*slot][..size.len()], size.blocks, size.height, size.width)
+    fn plane<'a>(&self, id: NodeId, maps: &Maps<'a>) -> Plane<'a> {
+        let Place { at, size } = &self.steps[id].1;
+        Plane::new(maps.at(at), size.blocks, size.height, size.width)
     }
+}
+
+/// The first node that halves a map.
+fn half_of(graph: &Graph, of: NodeId) -> Option<NodeId> {
+    graph.nodes.iter().position(|node| matches!(node, Node::Halved(id) if *id == of))
+}
+
+fn is_conv(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.nodes.get(id), Some(Node::Conv { .. }))
+}
+
+/// Makes a node's map lie where another's does, for as long as either is needed.
+fn share(homes: &mut [NodeId], needs: &mut [Need], node: NodeId, with: NodeId) {
+    let home = homes[with];
+    let last = *needs[node].steps.end().max(needs[home].steps.end());
+    needs[home].steps = *needs[home].steps.start()..=last;
+    // Nothing needs a place of its own for it.
+    needs[node].len = 0;
+    homes[node] = home;
 }
 
 /// The size of each node's map, for photos of `size × size`.
@@ -246,11 +287,12 @@ fn sizes(graph: &Graph, size: usize) -> Result<Vec<Size>, ModelError> {
 /// The convolutions among the nodes, their filters in place. That is most of a load, so all threads share it.
 fn convs(graph: &Graph, sizes: &[Size]) -> Result<Vec<Option<Box<Conv>>>, ModelError> {
     let convs = graph.nodes.par_iter().zip(sizes).map(|(node, size)| {
-        let Node::Conv { conv, inputs, .. } = node else { return Ok(None) };
+        let Node::Conv { conv, inputs, residual } = node else { return Ok(None) };
         let shape = shape(conv, inputs, sizes)?;
         let weight: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
         let bias: Vec<f32> = conv.bias.to_vec1()?;
-        Ok(Some(Box::new(Conv::new(&shape, shape.way(size.pixels()), &weight, &bias, true))))
+        let finish = Finish { relu: true, adds: residual.is_some() };
+        Ok(Some(Box::new(Conv::new(&shape, shape.way(size.pixels()), &weight, &bias, finish))))
     });
     convs.collect()
 }

@@ -6,13 +6,13 @@
 //!
 //! The room must not know sessions, queues or HTTP.
 
+mod arena;
 mod cpu;
 pub mod device;
 mod error;
 mod graph;
 mod loader;
 mod preprocess;
-mod slots;
 pub mod u2net;
 mod weights;
 

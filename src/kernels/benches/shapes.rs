@@ -7,7 +7,7 @@ use std::fmt;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use warmcut_kernels::conv::Scratch;
+use warmcut_kernels::conv::{Finish, Scratch};
 use warmcut_kernels::{
     Buffer, Conv, ConvShape, Dot, LANES, Lanes, Level, Plane, PlaneMut, Source, fuse, resample,
 };
@@ -46,7 +46,7 @@ struct Layer {
     side: usize,
     dilation: usize,
     doubled: bool,
-    residual: bool,
+    adds: bool,
     halved: bool,
 }
 
@@ -57,7 +57,7 @@ const PLAIN: Layer = Layer {
     side: 320,
     dilation: 1,
     doubled: false,
-    residual: false,
+    adds: false,
     halved: false,
 };
 
@@ -66,7 +66,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "into a block", inputs: &[64], halved: true, ..PLAIN },
     Layer { name: "inside", side: 160, ..PLAIN },
     Layer { name: "inside", side: 80, ..PLAIN },
-    Layer { name: "out of a block", inputs: &[16, 16], output: 64, doubled: true, residual: true, ..PLAIN },
+    Layer { name: "out of a block", inputs: &[16, 16], output: 64, doubled: true, adds: true, ..PLAIN },
     Layer { name: "decoder", inputs: &[64, 64], output: 64, doubled: true, ..PLAIN },
     Layer { name: "decoder", inputs: &[64, 64], output: 64, side: 40, doubled: true, ..PLAIN },
     Layer { name: "dilated", side: 20, dilation: 2, ..PLAIN },
@@ -86,7 +86,8 @@ fn convolution<const T: usize>(bencher: Bencher<'_, '_>, layer: Layer) {
     let channels: usize = inputs.iter().sum();
     let shape = ConvShape { inputs: inputs.to_vec(), output, side: 3, stride: 1, dilation };
     let way = shape.way((side, side));
-    let conv = Conv::new(&shape, way, &weights(output * channels * 9), &weights(output), true);
+    let finish = Finish { relu: true, adds: layer.adds };
+    let conv = Conv::new(&shape, way, &weights(output * channels * 9), &weights(output), finish);
     let blocks = |channels: usize| channels.div_ceil(LANES);
     let maps: Vec<_> = inputs.iter().map(|channels| map(blocks(*channels) * side * side)).collect();
     let sources = maps.iter().zip(inputs).enumerate().map(|(n, (map, channels))| {
@@ -100,8 +101,6 @@ fn convolution<const T: usize>(bencher: Bencher<'_, '_>, layer: Layer) {
     });
     let sources: Vec<_> = sources.collect();
     let blocks = blocks(output);
-    let beside = map(blocks * side * side);
-    let beside = layer.residual.then(|| Plane::new(&beside, blocks, side, side));
     let (mut out, mut half) = (map(blocks * side * side), map(blocks * side * side / 4));
     let (scratch, pool, level) = (Scratch::default(), pool(T), Level::best());
     bencher.counter(ItemsCount::new(2 * 9 * channels * output * side * side)).bench_local(|| {
@@ -109,7 +108,7 @@ fn convolution<const T: usize>(bencher: Bencher<'_, '_>, layer: Layer) {
             let mut out = PlaneMut::new(&mut out, blocks, side, side);
             let mut half = PlaneMut::new(&mut half, blocks, side / 2, side / 2);
             let half = layer.halved.then_some(&mut half);
-            conv.run(level, &sources, beside, &mut out, half, &scratch);
+            conv.run(level, &sources, &mut out, half, &scratch);
         });
     });
 }

@@ -4,7 +4,7 @@
 //! sanitizer, which sees each access that leaves its memory. It needs nothing but the kernels, so that is
 //! quick: `tests/run rust` does it where the compiler's sanitizer is installed.
 
-use warmcut_kernels::conv::{Scratch, Way};
+use warmcut_kernels::conv::{Finish, Scratch, Way};
 use warmcut_kernels::{
     Conv, ConvShape, Dot, LANES, Lanes, Level, Plane, PlaneMut, Source, fuse, planes, resample,
 };
@@ -58,29 +58,28 @@ fn convolutions(
         .zip(inputs)
         .map(|(map, channels)| Source::Plane(Plane::new(map, channels.div_ceil(LANES), height, width)))
         .collect();
-    let beside = map(blocks, size);
-    let run = |level, way, sources: &[Source<'_>], (height, width): (usize, usize), residual| {
-        let conv = Conv::new(&shape, way, &weight, &weights(output), true);
+    let run = |level, way, sources: &[Source<'_>], (height, width): (usize, usize), adds: bool| {
+        let conv = Conv::new(&shape, way, &weight, &weights(output), Finish { relu: true, adds });
         let mut out = map(blocks, (height, width));
         let mut half = map(blocks, (height.div_ceil(2), width.div_ceil(2)));
         let mut out = PlaneMut::new(&mut out, blocks, height, width);
         let mut half = PlaneMut::new(&mut half, blocks, height.div_ceil(2), width.div_ceil(2));
-        conv.run(level, sources, residual, &mut out, residual.and(Some(&mut half)), &Scratch::default());
+        conv.run(level, sources, &mut out, adds.then_some(&mut half), &Scratch::default());
         planes::unpack(&out.as_plane(), output)
     };
     let ways: &[Way] =
         if dilation == 1 { &[Way::Direct, Way::Winograd4, Way::Winograd6] } else { &[Way::Direct] };
-    for residual in [None, Some(Plane::new(&beside, blocks, height, width))] {
-        let expected = run(Level::Portable, Way::Direct, &sources, size, residual);
+    for adds in [false, true] {
+        let expected = run(Level::Portable, Way::Direct, &sources, size, adds);
         for way in ways {
-            let found = run(level, *way, &sources, size, residual);
+            let found = run(level, *way, &sources, size, adds);
             let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(apart < 1e-3, "{way:?} of {shape:?} on {size:?} at {level:?} is {apart} off");
         }
     }
     let doubled: Vec<_> = sources.iter().map(|source| Source::Doubled(*source.plane())).collect();
     for way in &ways[1..] {
-        run(level, *way, &doubled, (2 * height, 2 * width), None);
+        run(level, *way, &doubled, (2 * height, 2 * width), false);
     }
     3 * ways.len() - 1
 }
