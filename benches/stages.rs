@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex};
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use warmcut::cutout::image::{self, Limits, Photo};
+use warmcut::cutout::image::{self, Limits, Mask, Photo};
 use warmcut::protocol::options::Options;
 
 /// Of the network's input and map.
@@ -87,9 +87,13 @@ fn network_input(bencher: Bencher<'_, '_>, size: Size) {
 }
 
 #[divan::bench(args = SIZES, sample_size = 1, sample_count = 15)]
-fn mask_to_alpha(bencher: Bencher<'_, '_>, size: Size) {
+fn mask(bencher: Bencher<'_, '_>, size: Size) {
     let map = map();
-    bencher.bench(|| image::mask_to_alpha(&map, SIDE, size.0, size.1).unwrap());
+    let mut row = vec![0; size.0 as usize];
+    bencher.bench_local(|| {
+        let mask = Mask::of_map(&map, SIDE, (size.0, size.1)).unwrap();
+        (0..size.1).for_each(|y| mask.row(y, 0, &mut row));
+    });
 }
 
 /// A cutout of 12 megapixels in each format.
@@ -108,10 +112,10 @@ fn mask_to_alpha(bencher: Bencher<'_, '_>, size: Size) {
 fn compose_and_encode(bencher: Bencher<'_, '_>, text: &str) {
     let options = options(text);
     let photo = photo(SIZES[1]);
-    let alpha = image::mask_to_alpha(&map(), SIDE, photo.width, photo.height).unwrap();
-    let encode = |(photo, alpha): (Photo, Vec<u8>)| {
-        image::encode(image::compose(photo, alpha, &options).unwrap(), &options).unwrap()
+    let mask = Mask::of_map(&map(), SIDE, (photo.width, photo.height)).unwrap();
+    let encode = |(photo, mask): (Photo, Mask)| {
+        image::encode(image::compose(photo, mask, &options).unwrap(), &options).unwrap()
     };
-    println!("{text}: {} bytes", encode((photo.clone(), alpha.clone())).bytes.len());
-    bencher.with_inputs(|| (photo.clone(), alpha.clone())).bench_values(encode);
+    println!("{text}: {} bytes", encode((photo.clone(), mask.clone())).bytes.len());
+    bencher.with_inputs(|| (photo.clone(), mask.clone())).bench_values(encode);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::app::default_loader;
-use crate::cutout::image;
+use crate::cutout::image::{self, Mask, Seen};
 use crate::model::device::Cpu;
 use crate::model::{Loader, Stop};
 use crate::protocol::options::Options;
@@ -90,10 +90,6 @@ impl CutoutArgs {
 pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
     use anyhow::Context;
     let bytes = read(&args.input).with_context(|| format!("{} can't be read", args.input.display()))?;
-    let photo = image::decode(&bytes, &image::Limits { max_pixels: args.max_pixels })?;
-    if photo.animated {
-        eprintln!("the photo is animated; this is its first frame");
-    }
     let loader = default_loader(args.model_dir.as_ref(), args.cpu);
     let stop = Stop::default();
     let folder = || args.model_dir.as_ref().map(|folder| format!("--model-dir {}", folder.display()));
@@ -101,11 +97,14 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
         .load(&mut |_| (), &stop)
         .with_context(|| folder().unwrap_or_else(|| "the built-in model".to_owned()))?;
     let size = loaded.size();
-    let input = image::network_input(&photo, size)?;
-    let photo = image::as_seen(photo, options)?;
+    let limits = image::Limits { max_pixels: args.max_pixels };
+    let Seen { photo, input } = image::see(&bytes, &limits, options, size)?;
+    if photo.animated {
+        eprintln!("the photo is animated; this is its first frame");
+    }
     let (_, map) = loaded.prime(&input, &mut |_| (), &stop)?;
-    let alpha = image::mask_to_alpha(&map, size, photo.width, photo.height)?;
-    let encoded = image::encode(image::compose(photo, alpha, options)?, options)?;
+    let mask = Mask::of_map(&map, size, (photo.width, photo.height))?;
+    let encoded = image::encode(image::compose(photo, mask, options)?, options)?;
     write(&args.output, &encoded.bytes).with_context(|| format!("{} can't be written", args.output.display()))
 }
 

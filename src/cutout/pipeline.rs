@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::image::{self, Composed, Encoded, ImageError, Limits};
+use super::image::{self, Composed, Encoded, ImageError, Limits, Mask, Seen};
 use super::infer::{InferError, Inference, Inferred};
 use super::jobs::NewJob;
 use super::{BlobError, infer};
@@ -144,12 +144,8 @@ impl Pipeline {
 
         tell(JobStep::Decode).await;
         let options = job.options.clone();
-        let (photo, input) = timed(&permit, &mut spent.decode, move || {
-            let photo = image::decode(&bytes, &limits)?;
-            let input = image::network_input(&photo, size)?;
-            Ok((image::as_seen(photo, &options)?, input))
-        })
-        .await?;
+        let decoded = timed(&permit, &mut spent.decode, move || image::see(&bytes, &limits, &options, size));
+        let Seen { photo, input } = decoded.await?;
         let mut notes = Vec::new();
         if photo.animated {
             notes.push("animated_first_frame".to_owned());
@@ -165,8 +161,8 @@ impl Pipeline {
         let composed: Composed = timed(&permit, &mut spent.compose, {
             let options = options.clone();
             move || {
-                let alpha = image::mask_to_alpha(&map, size, photo.width, photo.height)?;
-                image::compose(photo, alpha, &options)
+                let mask = Mask::of_map(&map, size, (photo.width, photo.height))?;
+                image::compose(photo, mask, &options)
             }
         })
         .await?;

@@ -11,6 +11,7 @@ use super::{
     crop::{Area, subject_box},
     decode::Photo,
     error::ImageError,
+    mask::Mask,
     resize::{Kind, resized},
 };
 
@@ -23,9 +24,9 @@ const WHITE: [u8; 3] = [255; 3];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Composed {
     rgb: Vec<u8>,
-    alpha: Vec<u8>,
-    /// Pixels of a row of both.
-    stride: u32,
+    mask: Mask,
+    /// The photo's own transparency.
+    own: Option<Vec<u8>>,
     /// What of them is the picture.
     area: Area,
     look: Look,
@@ -43,39 +44,21 @@ enum Look {
     Mask,
 }
 
-/// The photo no larger than it will be seen: a preview of the whole needs a fiftieth of a phone's pixels.
-///
-/// A photo with transparency or one to be cropped stays as it is: its colours have to be weighed by what
-/// can be seen of them, and which part of it counts is known only by its mask.
-///
-/// # Errors
-/// [`ImageError::WrongLength`] for a photo whose buffer contradicts its size.
-pub fn as_seen(photo: Photo, options: &Options) -> Result<Photo, ImageError> {
-    let from = (photo.width, photo.height);
-    match preview_size(from) {
-        Some((width, height))
-            if options.size == OutputSize::Preview && !options.crop && photo.alpha.is_none() =>
-        {
-            let rgb = resized(&photo.rgb, Kind::Rgb, from, (width, height))?;
-            Ok(Photo { width, height, rgb, ..photo })
-        }
-        _ => Ok(photo),
-    }
-}
-
 /// Puts photo and mask together as the options ask.
 ///
 /// `format=jpg` gets a background here, white unless one is asked for, as does `format=auto`
 /// when nothing is transparent. With `channels=alpha` the background is of no concern.
 ///
 /// # Errors
-/// [`ImageError::WrongLength`] when `alpha` does not have one value for each of the photo's
-/// pixels.
-pub fn compose(photo: Photo, alpha: Vec<u8>, options: &Options) -> Result<Composed, ImageError> {
+/// [`ImageError::WrongLength`] when the mask is not of the photo's size.
+pub fn compose(photo: Photo, mask: Mask, options: &Options) -> Result<Composed, ImageError> {
     let Photo { width, height, rgb, alpha: own, .. } = photo;
-    let expected = width as usize * height as usize;
+    let pixels = |(width, height): (u32, u32)| width as usize * height as usize;
+    let expected = pixels((width, height));
+    if mask.size() != (width, height) {
+        return Err(ImageError::WrongLength { what: "the mask", expected, found: pixels(mask.size()) });
+    }
     for (what, found) in [
-        ("the mask", alpha.len()),
         ("the photo's colour", rgb.len() / 3),
         ("the photo's transparency", own.as_ref().map_or(expected, Vec::len)),
     ] {
@@ -83,19 +66,15 @@ pub fn compose(photo: Photo, alpha: Vec<u8>, options: &Options) -> Result<Compos
             return Err(ImageError::WrongLength { what, expected, found });
         }
     }
-    let mut alpha = alpha;
-    if let Some(own) = own {
-        alpha.iter_mut().zip(own).for_each(|(a, own)| *a = times(*a, own));
-    }
-    let mut area = Area { left: 0, top: 0, width, height };
+    let area = Area { left: 0, top: 0, width, height };
+    let mut picture = Composed { rgb, mask, own, area, look: Look::Cutout };
     if options.crop
-        && let Some(subject) = subject_box(&alpha, width)
+        && let Some(subject) = subject_box((width, height), |y, out| picture.alpha(y, out))
     {
-        area = subject;
+        picture.area = subject;
     }
-    let mut picture = Composed { rgb, alpha, stride: width, area, look: Look::Cutout };
     if options.size == OutputSize::Preview
-        && let Some(size) = preview_size((area.width, area.height))
+        && let Some(size) = preview_size((picture.width(), picture.height()))
     {
         picture = picture.shrunk(size)?;
     }
@@ -133,14 +112,30 @@ impl Composed {
 
     /// Whether nothing can be seen through; of a mask, whether it is full.
     pub fn is_opaque(&self) -> bool {
-        let full = |y| self.at(y, 1, &self.alpha).iter().all(|a| *a == 255);
+        let mut alpha = vec![0; self.width() as usize];
+        let full = |y| {
+            self.alpha(y, &mut alpha);
+            alpha.iter().all(|a| *a == 255)
+        };
         matches!(self.look, Look::Over(_)) || (0..self.height()).all(full)
+    }
+
+    /// Writes row `y` of its transparency.
+    fn alpha(&self, y: u32, out: &mut [u8]) {
+        self.mask.row(self.area.top + y, self.area.left, out);
+        if let Some(own) = &self.own {
+            out.iter_mut().zip(self.at(y, 1, own)).for_each(|(a, own)| *a = times(*a, *own));
+        }
     }
 
     /// Writes row `y`, as many bytes as it has pixels times those of a pixel.
     pub fn row(&self, y: u32, out: &mut [u8]) {
-        let (rgb, alpha) = (self.at(y, 3, &self.rgb), self.at(y, 1, &self.alpha));
-        let pixels = rgb.as_chunks::<3>().0.iter().zip(alpha);
+        if self.look == Look::Mask {
+            return self.alpha(y, out);
+        }
+        let mut alpha = vec![0; self.width() as usize];
+        self.alpha(y, &mut alpha);
+        let pixels = self.at(y, 3, &self.rgb).as_chunks::<3>().0.iter().zip(&alpha);
         match self.look {
             Look::Cutout => {
                 for (out, ([r, g, b], a)) in out.as_chunks_mut::<4>().0.iter_mut().zip(pixels) {
@@ -152,7 +147,7 @@ impl Composed {
                     *out = over(*pixel, *a, colour);
                 }
             }
-            Look::Mask => out.copy_from_slice(alpha),
+            Look::Mask => {}
         }
     }
 
@@ -164,10 +159,15 @@ impl Composed {
             && self.rgb.len() == length
         {
             // Of a whole photo, the colours take as much room as the picture's: no second buffer is needed.
-            for (pixel, a) in self.rgb.as_chunks_mut::<3>().0.iter_mut().zip(&self.alpha) {
-                *pixel = over(*pixel, *a, colour);
+            let mut rgb = std::mem::take(&mut self.rgb);
+            let mut alpha = vec![0; self.width() as usize];
+            for (row, y) in rgb.chunks_exact_mut(row).zip(0..) {
+                self.alpha(y, &mut alpha);
+                for (pixel, a) in row.as_chunks_mut::<3>().0.iter_mut().zip(&alpha) {
+                    *pixel = over(*pixel, *a, colour);
+                }
             }
-            return self.rgb;
+            return rgb;
         }
         let mut pixels = vec![0; length];
         pixels.chunks_exact_mut(row).zip(0..).for_each(|(out, y)| self.row(y, out));
@@ -176,7 +176,8 @@ impl Composed {
 
     /// Row `y` of the picture in a buffer of so many bytes a pixel.
     fn at<'a>(&self, y: u32, bytes: usize, buffer: &'a [u8]) -> &'a [u8] {
-        let start = (self.area.top + y) as usize * self.stride as usize + self.area.left as usize;
+        let stride = self.mask.size().0 as usize;
+        let start = (self.area.top + y) as usize * stride + self.area.left as usize;
         &buffer[start * bytes..][..self.area.width as usize * bytes]
     }
 
@@ -187,8 +188,8 @@ impl Composed {
         let pixels = rgba.as_chunks::<4>().0;
         Ok(Self {
             rgb: pixels.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect(),
-            alpha: pixels.iter().map(|[.., a]| *a).collect(),
-            stride: width,
+            mask: Mask::of_plane(pixels.iter().map(|[.., a]| *a).collect(), (width, height))?,
+            own: None,
             area: Area { left: 0, top: 0, width, height },
             look: Look::Cutout,
         })
@@ -214,7 +215,7 @@ fn over(pixel: [u8; 3], alpha: u8, colour: [u8; 3]) -> [u8; 3] {
     })
 }
 
-fn preview_size((width, height): (u32, u32)) -> Option<(u32, u32)> {
+pub(super) fn preview_size((width, height): (u32, u32)) -> Option<(u32, u32)> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels <= PREVIEW_PIXELS {
         return None;
@@ -240,9 +241,14 @@ mod tests {
         Photo { alpha, ..fixtures::opaque(width, height) }
     }
 
+    fn composed_of(photo: Photo, alpha: Vec<u8>, text: &str) -> Composed {
+        let mask = Mask::of_plane(alpha, (photo.width, photo.height)).expect("as many");
+        compose(photo, mask, &options(text)).expect("composes")
+    }
+
     /// Bytes of a pixel, and all of them.
     fn composed(text: &str, own: Option<Vec<u8>>, alpha: Vec<u8>) -> (usize, Vec<u8>) {
-        let picture = compose(photo(2, 2, own), alpha, &options(text)).expect("composes");
+        let picture = composed_of(photo(2, 2, own), alpha, text);
         let rows: Vec<u8> = (0..2)
             .flat_map(|y| {
                 let mut row = vec![7; 2 * picture.colour().bytes()];
@@ -285,20 +291,19 @@ mod tests {
         let mut alpha = vec![12; 6 * 5];
         alpha[2 * 6 + 1] = 13;
         alpha[3 * 6 + 4] = 255;
-        let cut = compose(photo(6, 5, None), alpha, &options("crop=true")).expect("composes");
+        let cut = composed_of(photo(6, 5, None), alpha, "crop=true");
         assert_eq!((cut.width(), cut.height(), cut.colour()), (4, 2, Colour::Rgba));
         let rgba = cut.into_pixels();
         assert_eq!(rgba[3], 13);
         assert_eq!(rgba[28..], [204, 191, 90, 255]);
-        let nothing = compose(photo(6, 5, None), vec![12; 30], &options("crop=true"));
-        let nothing = nothing.expect("composes");
+        let nothing = composed_of(photo(6, 5, None), vec![12; 30], "crop=true");
         assert_eq!((nothing.width(), nothing.height()), (6, 5), "nothing to crop to");
     }
 
     #[test]
     fn a_preview_is_small_and_keeps_its_shape() {
         let whole = photo(1000, 600, None);
-        let small = compose(whole, vec![255; 600_000], &options("size=preview")).expect("composes");
+        let small = composed_of(whole, vec![255; 600_000], "size=preview");
         assert_eq!((small.width(), small.height()), (645, 387));
         assert_eq!(preview_size((500, 500)), None);
         assert_eq!(preview_size((1, 65_535)), None);
@@ -306,25 +311,15 @@ mod tests {
     }
 
     #[test]
-    fn a_preview_is_made_of_a_small_photo_unless_transparency_or_a_crop_is_in_the_way() {
-        let seen = |own: Option<Vec<u8>>, text: &str| {
-            let seen = as_seen(photo(1000, 600, own), &options(text)).expect("shrinks");
-            (seen.width, seen.height, seen.rgb.len())
-        };
-        assert_eq!(seen(None, "size=preview"), (645, 387, 645 * 387 * 3));
-        let whole = (1000, 600, 1_800_000);
-        assert_eq!(seen(None, ""), whole);
-        assert_eq!(seen(None, "size=preview&crop=true"), whole);
-        assert_eq!(seen(Some(vec![255; 600_000]), "size=preview"), whole);
-        let small = as_seen(photo(30, 20, None), &options("size=preview")).expect("stays");
-        assert_eq!((small.width, small.height), (30, 20), "never enlarged");
-    }
-
-    #[test]
     fn buffers_that_do_not_match_are_an_error() {
-        let wrong = compose(photo(2, 2, None), vec![0; 3], &Options::default());
-        assert!(matches!(wrong, Err(ImageError::WrongLength { expected: 4, found: 3, .. })));
-        let wrong = compose(photo(2, 2, Some(vec![0])), vec![0; 4], &Options::default());
+        let mask = |size: (u32, u32)| {
+            Mask::of_plane(vec![0; (size.0 * size.1) as usize], size).expect("as long as its size says")
+        };
+        for size in [(3, 1), (1, 4)] {
+            let wrong = compose(photo(2, 2, None), mask(size), &Options::default());
+            assert!(matches!(wrong, Err(ImageError::WrongLength { .. })), "{wrong:?}");
+        }
+        let wrong = compose(photo(2, 2, Some(vec![0])), mask((2, 2)), &Options::default());
         assert!(matches!(wrong, Err(ImageError::WrongLength { expected: 4, found: 1, .. })));
     }
 
@@ -345,7 +340,8 @@ mod tests {
             let alpha: Vec<u8> = (0..pixels).map(|n| if n % 3 == 0 { level } else { 0 }).collect();
             let own = own.then(|| vec![77; pixels]);
             let options = options(&format!("format={format}{}", rest.concat()));
-            let picture = compose(photo(width, height, own), alpha, &options).expect("composes");
+            let mask = Mask::of_plane(alpha, (width, height)).expect("as many");
+            let picture = compose(photo(width, height, own), mask, &options).expect("composes");
             let (w, h, colour) = (picture.width(), picture.height(), picture.colour());
             prop_assert!((1..=width).contains(&w) && (1..=height).contains(&h));
             let area = w as usize * h as usize;

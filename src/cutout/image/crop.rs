@@ -14,26 +14,23 @@ pub(super) struct Area {
 
 /// The smallest box around everything that is at least 5 % opaque; `None` when nothing is, and
 /// the picture is better kept whole.
-pub(super) fn subject_box(alpha: &[u8], width: u32) -> Option<Area> {
+///
+/// `row` writes one of `height` rows of transparency.
+pub(super) fn subject_box((width, height): (u32, u32), row: impl Fn(u32, &mut [u8])) -> Option<Area> {
     let seen = |a: &u8| *a >= SUBJECT_ALPHA;
-    let rows = || alpha.chunks_exact(width as usize);
-    let top = rows().position(|row| row.iter().any(seen))?;
-    let bottom = rows().rposition(|row| row.iter().any(seen))?;
+    let mut alpha = vec![0; width as usize];
     let (mut left, mut right) = (width as usize, 0);
-    for row in rows() {
-        if let Some(first) = row.iter().position(seen) {
-            left = left.min(first);
-        }
-        if let Some(last) = row.iter().rposition(seen) {
-            right = right.max(last);
-        }
+    let mut rows = None;
+    for y in 0..height {
+        row(y, &mut alpha);
+        let Some(first) = alpha.iter().position(seen) else { continue };
+        left = left.min(first);
+        right = right.max(alpha.iter().rposition(seen).unwrap_or(first));
+        let (top, _) = rows.unwrap_or((y, y));
+        rows = Some((top, y));
     }
-    Some(Area {
-        left: left as u32,
-        top: top as u32,
-        width: (right + 1 - left) as u32,
-        height: (bottom + 1 - top) as u32,
-    })
+    let (top, bottom) = rows?;
+    Some(Area { left: left as u32, top, width: (right + 1 - left) as u32, height: bottom + 1 - top })
 }
 
 #[cfg(test)]
@@ -53,7 +50,9 @@ mod tests {
             let seen = |n: &usize| alpha[*n] >= SUBJECT_ALPHA;
             let at = |n: usize| (n as u32 % width, n as u32 / width);
             let all: Vec<_> = (0..alpha.len()).filter(seen).map(at).collect();
-            match subject_box(&alpha, width) {
+            match subject_box((width, alpha.len() as u32 / width), |y, out| {
+                out.copy_from_slice(&alpha[(y * width) as usize..][..width as usize]);
+            }) {
                 None => prop_assert!(all.is_empty()),
                 Some(Area { left, top, width, height }) => {
                     prop_assert_eq!(all.iter().map(|p| p.0).min(), Some(left));

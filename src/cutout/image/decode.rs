@@ -31,7 +31,13 @@ pub(super) struct Stored {
     pub(super) icc: Option<Vec<u8>>,
     pub(super) exif: Option<Vec<u8>>,
     pub(super) probe: Probe,
+    /// Width and height, less than the probe's where fewer pixels were asked for.
+    pub(super) size: (u32, u32),
 }
+
+/// For a photo's width and height the least that will do, which it may be decoded to; `None` is all of it.
+/// Sides are the file's, not yet turned upright.
+pub(super) type Least<'a> = &'a dyn Fn((u32, u32)) -> Option<(u32, u32)>;
 
 /// Decodes a whole file.
 ///
@@ -39,38 +45,46 @@ pub(super) struct Stored {
 /// Those of [`probe()`], whose limits hold before anything is allocated, and
 /// [`ImageError::Corrupt`] for a file that is damaged or ends early.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, ImageError> {
+    Ok(decode_to(bytes, limits, &|_| None)?.0)
+}
+
+/// Decodes a file to no less than is asked for, and tells the photo's whole size, turned upright.
+pub(super) fn decode_to(
+    bytes: &[u8],
+    limits: &Limits,
+    least: Least<'_>,
+) -> Result<(Photo, (u32, u32)), ImageError> {
     let whole = |error| match error {
         ImageError::HeaderIncomplete { format, have } => {
             ImageError::corrupt(format, format_args!("it ends in its header, after {have} bytes"))
         }
         other => other,
     };
-    let Stored { samples, icc, exif, probe } = match probe(bytes, limits).map_err(whole)?.format {
-        SourceFormat::Jpeg => read_jpeg::read(bytes),
+    let Stored { samples, icc, exif, probe, size } = match probe(bytes, limits).map_err(whole)?.format {
+        SourceFormat::Jpeg => read_jpeg::read(bytes, least),
         SourceFormat::Png => read_png::read(bytes),
         SourceFormat::Webp => read_webp::read(bytes),
     }
     .map_err(whole)?;
 
     let Colours { rgb, alpha, converted } = to_srgb(samples, icc.as_deref());
-    let (width, height) = (probe.width as usize, probe.height as usize);
+    let (width, height) = (size.0 as usize, size.1 as usize);
     let pixels = width * height;
     if rgb.len() != pixels * 3 {
         return Err(ImageError::corrupt(probe.format, "fewer pixels than its header says"));
     }
     let orientation = exif.as_deref().map_or(Orientation::Upright, Orientation::from_exif);
-    let (across, down) = match orientation.swaps_sides() {
-        true => (probe.height, probe.width),
-        false => (probe.width, probe.height),
-    };
-    Ok(Photo {
+    let upright = |(across, down)| if orientation.swaps_sides() { (down, across) } else { (across, down) };
+    let (across, down) = upright(size);
+    let photo = Photo {
         width: across,
         height: down,
         rgb: orientation.apply::<3>(rgb, width),
         alpha: alpha.map(|alpha| orientation.apply::<1>(alpha, width)),
         animated: probe.animated,
         profile_converted: converted,
-    })
+    };
+    Ok((photo, upright((probe.width, probe.height))))
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ fn check_side(format: &'static str, limit: u32, picture: &Composed) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::super::{
-        compose,
+        Mask, compose,
         fixtures::{self, options},
     };
     use super::*;
@@ -122,7 +122,8 @@ mod tests {
 
     fn encoded(alpha: Vec<u8>, text: &str) -> Encoded {
         let options = options(text);
-        let picture = compose(fixtures::opaque(30, 20), alpha, &options).expect("composes");
+        let mask = Mask::of_plane(alpha, SIZE).expect("as many");
+        let picture = compose(fixtures::opaque(30, 20), mask, &options).expect("composes");
         let file = encode(picture, &options).expect("encodes");
         assert_eq!((file.width, file.height), SIZE);
         file
@@ -207,7 +208,8 @@ mod tests {
     fn a_picture_that_the_format_cannot_hold_is_an_error() {
         let strip = |width: u32, text: &str| {
             let options = options(text);
-            let picture = compose(fixtures::opaque(width, 1), vec![255; width as usize], &options);
+            let mask = Mask::of_plane(vec![255; width as usize], (width, 1)).expect("as many");
+            let picture = compose(fixtures::opaque(width, 1), mask, &options);
             encode(picture.expect("composes"), &options)
         };
         for (text, limit) in [("format=webp", WEBP_SIDE), ("format=jpg", JPEG_SIDE)] {

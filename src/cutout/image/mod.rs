@@ -4,11 +4,10 @@
 //!
 //! ```text
 //! bytes ── probe ──▶ Probe            cheap, before anything is promised to the browser
-//! bytes ── decode ─▶ Photo            upright, sRGB, 8 bit
-//! Photo ── network_input ─▶ RGB8      what the model sees
-//! Photo ── as_seen ─▶ Photo           no larger than what was asked for
-//! map ──── mask_to_alpha ─▶ alpha     what the model said, at the photo's size
-//! Photo + alpha ── compose ─▶ Composed ── encode ─▶ Encoded
+//! bytes ── see ─▶ Photo + RGB8        upright, sRGB, 8 bit, no larger than it will be shown; and what
+//!                                     the model sees
+//! map ──── Mask::of_map ─▶ Mask       what the model said, at the photo's size
+//! Photo + Mask ── compose ─▶ Composed ── encode ─▶ Encoded
 //! ```
 //!
 //! Photos come from strangers. Whatever they hold, a call gives a picture or an [`ImageError`]:
@@ -26,6 +25,7 @@ mod encode;
 mod error;
 #[cfg(test)]
 mod fixtures;
+mod mask;
 mod orient;
 mod probe;
 mod profile;
@@ -33,11 +33,14 @@ mod read_jpeg;
 mod read_png;
 mod read_webp;
 mod resize;
+mod see;
 
-pub use compose::{Composed, as_seen, compose};
+pub use compose::{Composed, compose};
 pub use cost::peak_bytes;
 pub use decode::{Photo, decode};
 pub use encode::{Encoded, encode};
 pub use error::ImageError;
+pub use mask::{Mask, SUBJECT_RANGE};
 pub use probe::{Limits, MAX_SIDE, Probe, SourceFormat, probe};
-pub use resize::{SUBJECT_RANGE, mask_to_alpha, network_input};
+pub use resize::network_input;
+pub use see::{Seen, see};

@@ -3,6 +3,7 @@
 //! The walk is ours because the decoder cannot answer two questions: how large the picture is
 //! before it allocates anything, and whether the end of the file is there at all.
 
+use jpeg_decoder::PixelFormat;
 use zune_jpeg::{
     JpegDecoder,
     errors::DecodeErrors,
@@ -11,7 +12,7 @@ use zune_jpeg::{
 
 use super::{
     colour::Samples,
-    decode::Stored,
+    decode::{Least, Stored},
     error::ImageError,
     probe::{Probe, SourceFormat},
 };
@@ -32,6 +33,8 @@ pub(super) struct Header {
     padded: bool,
     /// Where the walk for the end of the file goes on.
     frame_end: usize,
+    /// One pass over the picture, and grey or of three colours.
+    baseline: bool,
 }
 
 /// The next marker at or after `at`: its code, where its payload begins, and whether anything
@@ -96,7 +99,8 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
                     (true, _) => 9,
                 };
                 let probe = Probe { format, width, height, animated: false, decoding };
-                return Ok(Header { probe, padded, frame_end });
+                let baseline = marker != 0xC2 && components != 4;
+                return Ok(Header { probe, padded, frame_end, baseline });
             }
             _ => segment(bytes, payload).ok_or_else(incomplete)??.1,
         };
@@ -120,12 +124,19 @@ fn is_whole(bytes: &[u8], mut at: usize) -> bool {
     false
 }
 
-/// Decodes a whole JPEG.
-pub(super) fn read(bytes: &[u8]) -> Result<Stored, ImageError> {
+/// Decodes a JPEG, to a half, a quarter or an eighth where that is enough.
+pub(super) fn read(bytes: &[u8], least: Least<'_>) -> Result<Stored, ImageError> {
     let corrupt = |error: DecodeErrors| ImageError::corrupt(SourceFormat::Jpeg, format!("{error:?}"));
-    let Header { probe, padded, frame_end } = header(bytes)?;
+    let Header { probe, padded, frame_end, baseline } = header(bytes)?;
     if !is_whole(bytes, frame_end) {
         return Err(ImageError::corrupt(SourceFormat::Jpeg, "it ends before its end marker"));
+    }
+    let whole = (probe.width, probe.height);
+    if let Some(least) =
+        least(whole).filter(|least| baseline && !padded && 2 * least.0 <= whole.0 && 2 * least.1 <= whole.1)
+        && let Some(small) = read_small(bytes, probe, least)
+    {
+        return Ok(small);
     }
     let options = DecoderOptions::default()
         .set_strict_mode(!padded)
@@ -148,7 +159,25 @@ pub(super) fn read(bytes: &[u8]) -> Result<Stored, ImageError> {
         ColorSpace::YCCK => Samples::Ycck(pixels),
         _ => Samples::Rgb(pixels),
     };
-    Ok(Stored { samples, icc: decoder.icc_profile(), exif: decoder.exif().cloned(), probe })
+    Ok(Stored { samples, icc: decoder.icc_profile(), exif: decoder.exif().cloned(), probe, size: whole })
+}
+
+/// Decodes to no less than `least`. None where that can't be done: what is wrong with a file, the decoder
+/// for whole pictures says.
+fn read_small(bytes: &[u8], probe: Probe, least: (u32, u32)) -> Option<Stored> {
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    let side = |side: u32| u16::try_from(side).ok();
+    let (width, height) = decoder.scale(side(least.0)?, side(least.1)?).ok()?;
+    decoder.set_max_decoding_buffer_size(usize::from(width) * usize::from(height) * 3);
+    let pixels = decoder.decode().ok()?;
+    let samples = match decoder.info()?.pixel_format {
+        PixelFormat::L8 => Samples::Grey(pixels),
+        PixelFormat::RGB24 => Samples::Rgb(pixels),
+        PixelFormat::L16 | PixelFormat::CMYK32 => return None,
+    };
+    let exif = decoder.exif_data().map(<[u8]>::to_vec);
+    let size = (u32::from(width), u32::from(height));
+    Some(Stored { samples, icc: decoder.icc_profile(), exif, probe, size })
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Stored, ImageError> {
         ColorType::Rgba => Samples::Rgba(pixels),
         ColorType::Rgb | ColorType::Indexed => Samples::Rgb(pixels),
     };
-    Ok(Stored { samples, icc, exif, probe })
+    Ok(Stored { samples, icc, exif, probe, size: (probe.width, probe.height) })
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Stored, ImageError> {
     // Broken metadata is no reason to refuse a photo.
     let icc = decoder.icc_profile().ok().flatten();
     let exif = decoder.exif_metadata().ok().flatten();
-    Ok(Stored { samples, icc, exif, probe })
+    Ok(Stored { samples, icc, exif, probe, size: (probe.width, probe.height) })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Every change of size: to the model, from the model, and to a preview.
+//! Changes of a picture's size: to the model and to a preview. A mask's is in [`super::mask`].
 //!
 //! Lanczos with three lobes throughout, in 8 bits, as Pillow does it: the models were trained and
-//! are compared against pictures scaled that way, and a mask scaled another way has other edges.
+//! are compared against pictures scaled that way.
 //!
 //! Pillow resizes rows first, columns second, and rounds and clips to 8 bits in between; the crate would
 //! begin with the columns. At hard edges that is several levels apart, so each way is a call of its own.
@@ -9,15 +9,11 @@
 use fast_image_resize::{
     FilterType, PixelTrait, PixelType, ResizeAlg, ResizeOptions, Resizer,
     images::{TypedImage, TypedImageRef},
-    pixels::{U8, U8x3, U8x4},
+    pixels::{U8x3, U8x4},
 };
 use rayon::prelude::*;
 
 use super::{decode::Photo, error::ImageError};
-
-/// A map whose values lie closer together than this shows no subject: it is taken as it is.
-/// Stretched, the noise of an empty wall would become a cutout.
-pub const SUBJECT_RANGE: f32 = 0.05;
 
 /// Parts of a photo that are scaled side by side.
 const BANDS: usize = 16;
@@ -46,24 +42,6 @@ pub fn network_input(photo: &Photo, size: u32) -> Result<Vec<u8>, ImageError> {
         },
     )?;
     scale::<U8x3>(&across, (size, height), (size, size))
-}
-
-/// The model's map, `map_size` values a side, as transparency for a photo of `width` by `height`.
-///
-/// The values are stretched from their minimum and maximum to 0..=255, unless they lie within
-/// [`SUBJECT_RANGE`]; what is no number counts as background.
-///
-/// # Errors
-/// [`ImageError::WrongLength`] for a map that is not `map_size` squared.
-pub fn mask_to_alpha(map: &[f32], map_size: u32, width: u32, height: u32) -> Result<Vec<u8>, ImageError> {
-    let finite = map.iter().copied().filter(|value| value.is_finite());
-    let (low, high) = finite.fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
-    let (from, range) = if high - low < SUBJECT_RANGE { (0.0, 1.0) } else { (low, high - low) };
-    // The cast truncates as the reference does, takes out-of-range values to the nearest end and
-    // NaN to zero.
-    let levels: Vec<u8> = map.iter().map(|value| ((value - from) / range * 255.0) as u8).collect();
-    let rows = scale::<U8>(&levels, (map_size, map_size), (width, map_size))?;
-    scale::<U8>(&rows, (width, map_size), (width, height))
 }
 
 /// How the bytes of a picture are to be read.
@@ -136,30 +114,11 @@ mod tests {
     ];
 
     #[test]
-    fn extreme_shapes_become_squares_and_back() {
+    fn extreme_shapes_become_squares() {
         for (width, height) in [(1, 1), (1, 5000), (5000, 1)] {
             let input = network_input(&fixtures::opaque(width, height), 320).expect("resizes");
             assert_eq!(input.len(), 320 * 320 * 3);
-            let alpha = mask_to_alpha(&[0.0, 1.0, 0.0, 1.0], 2, width, height).expect("resizes");
-            assert_eq!(alpha.len(), (width * height) as usize);
         }
-    }
-
-    #[test]
-    fn a_map_is_stretched_and_truncated_as_the_reference_does() {
-        let map = [0.25, 0.5, 0.75, 0.251];
-        // 0.5 stretched is 127.5, 0.251 is 0.51.
-        assert_eq!(mask_to_alpha(&map, 2, 2, 2), Ok(vec![0, 127, 255, 0]));
-    }
-
-    #[test]
-    fn a_map_without_a_subject_is_left_as_it_is() {
-        assert_eq!(mask_to_alpha(&[0.01, 0.04, 0.02, 0.0], 2, 2, 2), Ok(vec![2, 10, 5, 0]));
-        assert_eq!(mask_to_alpha(&[1.0, 0.98, 0.99, 1.0], 2, 2, 2), Ok(vec![255, 249, 252, 255]));
-        let nothing = [f32::NAN; 4];
-        assert_eq!(mask_to_alpha(&nothing, 2, 2, 2), Ok(vec![0; 4]));
-        let odd = [f32::NAN, f32::INFINITY, 0.0, 1.0];
-        assert_eq!(mask_to_alpha(&odd, 2, 2, 2), Ok(vec![0, 255, 0, 255]));
     }
 
     #[test]
@@ -167,8 +126,6 @@ mod tests {
         let mut photo = fixtures::opaque(4, 4);
         photo.rgb.pop();
         assert!(matches!(network_input(&photo, 2), Err(ImageError::WrongLength { .. })));
-        let short = mask_to_alpha(&[0.0; 3], 2, 9, 9);
-        assert!(matches!(short, Err(ImageError::WrongLength { expected: 4, found: 3, .. })));
     }
 
     #[test]
