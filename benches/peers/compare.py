@@ -87,9 +87,15 @@ def requests(arguments, ours, peer):
         files = [server.cutout(photos.fresh(jpeg)) for server in (ours, peer)]
         sizes = [len(file) / 1e6 for file in files]
         print_row("its PNG", *sizes, "MB", 1.10)
-        alphas = [numpy.asarray(Image.open(io.BytesIO(file)).getchannel("A"), "int16") for file in files]
-        apart = numpy.abs(alphas[0] - alphas[1])
-        print(f"| its transparency | at most {apart.max()} of 255 apart, {apart.mean():.4f} in the mean | | | |")
+        print_apart("its transparency, by decoders of their own", files)
+    png = photos.portrait(*SMALL, format="PNG", compress_level=1)
+    print_apart("that of the smaller photo as a PNG", [server.cutout(png) for server in (ours, peer)])
+
+
+def print_apart(name, files):
+    alphas = [numpy.asarray(Image.open(io.BytesIO(file)).getchannel("A"), "int16") for file in files]
+    apart = numpy.abs(alphas[0] - alphas[1])
+    print(f"| {name} | at most {apart.max()} of 255 apart, {apart.mean():.4f} in the mean | | | |", flush=True)
 
 
 def memory(arguments):

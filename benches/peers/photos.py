@@ -13,9 +13,9 @@ GRAIN = 5
 _COUNTER = itertools.count()
 
 
-def portrait(width, height):
-    """A JPEG of this size: NASA's portrait of Eileen Collins (public domain, 512×512, as scikit-image ships
-    it), scaled, with the grain that a sensor adds and scaling takes away."""
+def portrait(width, height, **encoding):
+    """A file of this size, a JPEG unless `encoding` says otherwise: NASA's portrait of Eileen Collins (public
+    domain, 512×512, as scikit-image ships it), scaled, with the grain that a sensor adds and scaling takes away."""
     square = Image.fromarray(skimage.data.astronaut())
     side = square.height
     across = side * width // height
@@ -25,7 +25,7 @@ def portrait(width, height):
     grain = numpy.random.default_rng(1).normal(0, GRAIN, (height, width, 1)).astype("float32")
     pixels = (scaled + grain).clip(0, 255).astype("uint8")
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=90, subsampling="4:2:0")
+    Image.fromarray(pixels).save(file, **(encoding or {"format": "JPEG", "quality": 90, "subsampling": "4:2:0"}))
     return file.getvalue()
 
 

@@ -8,22 +8,22 @@
 //! | JPEG, baseline · turned by EXIF, or progressive 4:2:0 · progressive 4:4:4 · CMYK progressive | 3 · 6 · 9 · 12 |
 //! | PNG, opaque · with transparency · and turned by EXIF | 3 · 5 · 7 |
 //! | WebP, opaque · with transparency · animated | 5 · 11 · 12 |
-//! | photo, mask and a PNG or JPEG of them, whose bytes are two a pixel at most for what cameras see | 6 |
+//! | photo, and a PNG or JPEG of it, of noise too | 6 |
 //! | the same when a copy is needed: a crop as JPEG, a preview of a crop or of what may be transparent | 8 |
-//! | the same while WebP is written, in libwebp's own memory | 25 |
+//! | the same while WebP is written, in libwebp's own memory · of noise | 25 · 27 |
 
 use crate::protocol::options::{Options, OutputFormat, OutputSize};
 
 use super::probe::{Probe, SourceFormat};
 
-/// From the mask to the file.
+/// From the photo to the file.
 const PIXEL_BYTES: u64 = 6;
 
 /// The same with a copy of the picture.
 const PIXEL_BYTES_COPIED: u64 = 8;
 
 /// The same when a WebP of full size is written.
-const PIXEL_BYTES_WEBP: u64 = 26;
+const PIXEL_BYTES_WEBP: u64 = 27;
 
 /// Tables, bands of rows in flight and the like, for any photo.
 const FIXED_BYTES: u64 = 6 << 20;
@@ -61,7 +61,7 @@ mod tests {
             peak_bytes(&probe, &options, 320) >> 20
         };
         assert_eq!(cost(&[]), 79);
-        assert_eq!(cost(&[("format", "webp")]), 308);
+        assert_eq!(cost(&[("format", "webp")]), 319);
         assert_eq!(cost(&[("format", "webp"), ("size", "preview")]), 79);
         let probe = Probe { decoding: 12, ..probe };
         assert_eq!(peak_bytes(&probe, &Options::default(), 320) >> 20, 148, "a decoder that needs more");

@@ -101,13 +101,10 @@ mod tests {
 
     #[test]
     fn a_photo_decoded_small_looks_like_the_whole_one_shrunk() {
-        use SamplingFactor::{F_1_1, F_2_1, F_2_2};
-        for (sides, colour, sampling, restart, tag) in [
-            ((2501, 2003), ColorType::Rgb, F_2_2, 0, 1),
-            ((3000, 2100), ColorType::Rgb, F_1_1, 0, 6),
-            ((2100, 3001), ColorType::Rgb, F_2_1, 7, 1),
-            ((2800, 1900), ColorType::Luma, F_1_1, 0, 3),
-        ] {
+        use SamplingFactor::{F_1_1, F_2_2};
+        for (sides, colour, sampling, restart, tag) in
+            [((2101, 2003), ColorType::Rgb, F_2_2, 7, 6), ((2400, 1700), ColorType::Luma, F_1_1, 0, 3)]
+        {
             let mut pixels = cats(sides);
             if colour == ColorType::Luma {
                 pixels = pixels.into_iter().step_by(3).collect();
@@ -137,14 +134,13 @@ mod tests {
 
     #[test]
     fn a_damaged_photo_is_damaged_in_a_preview_too() {
-        let sides = (3000, 2000);
-        let file = fixtures::jpeg(&fixtures::scene(3000, 2000), sides, ColorType::Rgb, |_| {});
-        let (mut torn, mut holed, mut odd) = (file.clone(), file.clone(), file);
-        torn.truncate(torn.len() - 100);
+        let sides = (2500, 1700);
+        let file = fixtures::jpeg(&fixtures::scene(2500, 1700), sides, ColorType::Rgb, |_| {});
+        let (mut holed, mut odd) = (file.clone(), file);
         holed.drain(holed.len() / 2..holed.len() - 40);
         let middle = odd.len() / 2;
         odd[middle..middle + 2000].fill(0xAA);
-        for (what, file) in [("torn", torn), ("holed", holed), ("odd", odd)] {
+        for (what, file) in [("holed", holed), ("odd", odd)] {
             let [whole, preview] =
                 ["", "size=preview"].map(|text| see(&file, &MANY, &options(text), SIDE).is_err());
             assert_eq!(whole, preview, "{what}");
