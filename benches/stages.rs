@@ -80,6 +80,15 @@ fn decode_jpeg(bencher: Bencher<'_, '_>, size: Size) {
     bencher.counter(BytesCount::of_slice(&file)).bench(|| image::decode(&file, &LIMITS).unwrap());
 }
 
+/// As much as a preview needs.
+#[divan::bench(args = SIZES, sample_size = 1, sample_count = 15)]
+fn see_a_preview(bencher: Bencher<'_, '_>, size: Size) {
+    let (file, options) = (jpeg(size), options("size=preview"));
+    bencher
+        .counter(BytesCount::of_slice(&file))
+        .bench(|| image::see(&file, &LIMITS, &options, SIDE).unwrap());
+}
+
 #[divan::bench(args = SIZES, sample_size = 1, sample_count = 15)]
 fn network_input(bencher: Bencher<'_, '_>, size: Size) {
     let photo = photo(size);

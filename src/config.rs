@@ -258,7 +258,7 @@ fn count(text: &str) -> Result<usize, String> {
     at_most(text, MOST)
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
     at_most(text, MOST_THREADS)
 }
 

@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use crate::app::default_loader;
+use crate::config;
 use crate::cutout::image::{self, Mask, Seen};
 use crate::model::device::Cpu;
 use crate::model::{Loader, Stop};
@@ -40,14 +41,14 @@ pub struct CutoutArgs {
     #[arg(long)]
     pub model_dir: Option<PathBuf>,
     /// Threads of the network [default: one per core]
-    #[arg(long)]
+    #[arg(long, value_parser = config::threads)]
     pub threads: Option<usize>,
     /// What the network uses of the processor: auto, avx512, avx2, portable, or candle (its own
     /// operations, to compare)
     #[arg(long, default_value = "auto")]
     pub cpu: Cpu,
     /// Largest photo in pixels
-    #[arg(long, default_value_t = 50_000_000)]
+    #[arg(long, value_parser = value_parser!(u64).range(1..), default_value_t = 50_000_000)]
     pub max_pixels: u64,
 }
 

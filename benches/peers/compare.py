@@ -5,6 +5,7 @@ import concurrent.futures
 import importlib.metadata
 import io
 import os
+import pathlib
 import platform
 import statistics
 import time
@@ -13,6 +14,7 @@ import numpy
 from PIL import Image
 
 import inference
+import limit
 import photos
 import servers
 
@@ -92,6 +94,22 @@ def requests(arguments, ours, peer):
     print_apart("that of the smaller photo as a PNG", [server.cutout(png) for server in (ours, peer)])
 
 
+def files(ours, peer):
+    """The sample photos' PNGs, whose sizes differ most where there is no grain."""
+    folder = pathlib.Path(__file__).parents[2] / "static" / "samples"
+    for path in sorted(folder.glob("*.jpg")):
+        sizes = [len(server.cutout(photos.fresh(path.read_bytes()))) / 1e3 for server in (ours, peer)]
+        print_row(f"PNG of {path.name}", *sizes, "kB", 1.10)
+
+
+def limits(arguments):
+    """Photos at once in a process that may have 512 MB."""
+    for name, size, count in (("twenty of 12", LARGE, 20), ("six of 50", (6120, 8160), 6)):
+        jpeg = photos.portrait(*size)
+        said = limit.at_once(arguments.warmcut, 512 << 20, [photos.fresh(jpeg) for _ in range(count)])
+        print(f"| {name} megapixels at once, with 512 MB | {said} | | | |", flush=True)
+
+
 def print_apart(name, files):
     alphas = [numpy.asarray(Image.open(io.BytesIO(file)).getchannel("A"), "int16") for file in files]
     apart = numpy.abs(alphas[0] - alphas[1])
@@ -151,7 +169,7 @@ def main():
     parser.add_argument("--large-turns", type=int, default=9)
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--crowds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", help="networks, starts, requests, memory, crowds, binary")
+    parser.add_argument("--only", nargs="*", help="networks, starts, requests, memory, crowds, limits, binary")
     arguments = parser.parse_args()
     name, wide = machine()
     versions = [f"{package} {importlib.metadata.version(package)}" for package in ("onnxruntime", "rembg")]
@@ -173,12 +191,15 @@ def main():
             peer = servers.Rembg(arguments.model)
             peer.until(peer.ready)
             requests(arguments, ours, peer)
+            files(ours, peer)
             peer.close()
         if wants("crowds"):
             crowds(arguments, ours)
         ours.close()
     if wants("memory"):
         memory(arguments)
+    if wants("limits"):
+        limits(arguments)
     if wants("binary"):
         size = os.stat(arguments.warmcut).st_size / 1e6
         print(f"| binary, model inside | {size:.1f} MB | | | 25 MB |")

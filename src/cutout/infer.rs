@@ -85,7 +85,8 @@ impl Inference {
 
 fn infer(segmenter: &dyn Segmenter, rgb: &[u8], asked: Instant) -> Result<Inferred, InferError> {
     let begun = Instant::now();
-    // The segmenter is behind a shared reference and keeps no state of its own between photos.
+    // What a segmenter keeps between photos is memory whose contents no run relies on; what a run that
+    // panicked had of it is gone with it.
     match catch_unwind(AssertUnwindSafe(|| segmenter.segment(rgb))) {
         Ok(map) => Ok(Inferred { map: map?, waited: begun - asked, took: begun.elapsed() }),
         Err(panic) => Err(InferError::Panic(describe(panic.as_ref()))),

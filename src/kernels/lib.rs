@@ -16,8 +16,8 @@
 //! | [`simd`] | the few vector operations that all of them need, and which of them this processor has |
 //!
 //! Nothing here knows a network. Each operation's result is the same, bit for bit, for any number of
-//! threads: threads share out rows, never sums. `unsafe` is confined to [`simd`], [`memory`] and the files
-//! of the three kernels; candle's own operations are the oracle in the tests.
+//! threads: threads share out rows, never sums. `unsafe` is confined to [`simd`], [`memory`], and the inner
+//! loops: [`band`], [`patch`], [`tile`], [`product`], [`direct`] and [`dot`]; candle's own operations are the oracle in the tests.
 
 mod band;
 pub mod conv;

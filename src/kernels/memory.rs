@@ -3,6 +3,7 @@
 //! A map of a network is megabytes, and a fresh one costs a fault for every 4 KB page, which is a third
 //! of a first run; while it is in use, a tile's rows lie on as many pages, more than the processor
 //! remembers. So large memory comes in pages of 2 MB where the system has them, and goes back to it at once.
+//! A build with debug assertions takes the heap instead: a sanitizer sees its ends, and not a mapping's.
 #![allow(unsafe_code, reason = "mapping memory has no safe form")]
 
 use std::ops::{Deref, DerefMut};

@@ -19,7 +19,7 @@ pub(crate) fn cut_out(input: &Plane<'_>, block: usize, y: usize, x: usize, side:
     }
 }
 
-/// A patch of a map of twice the size, enlarged by straight lines on the way; the same values as
+/// A patch of a map of twice the size, enlarged by straight lines on the way; to within rounding what
 /// [`crate::resample::enlarge`] gives. `y` and `x` are the output's and even; the patch begins one before.
 ///
 /// Between two neighbours of the small map lie two of the large one, at a quarter and at three quarters.

@@ -72,6 +72,7 @@ impl Product {
     /// Everything that the fields speak of exists for so many tiles, [`Simd::ROWS`] at most.
     #[inline(always)]
     pub(crate) unsafe fn rows<S: Simd>(self, rows: usize) {
+        debug_assert!((1..=S::ROWS).contains(&rows));
         // SAFETY: the caller's promise.
         unsafe { by_rows!(rows, ROWS => self.sum::<S, ROWS>()) }
     }

@@ -34,6 +34,12 @@ pub(crate) struct Output<'a> {
 type Half<S> = MaybeUninit<[<S as Simd>::V; MAX_POINTS]>;
 
 /// The two-dimensional transforms of one tile size.
+///
+/// # Safety
+/// Both functions need the instructions of `S`, and places for sixteen values that begin with a cache line:
+/// [`Transform::data`] `POINTS` rows of as many pixels to read and a place for each point to write,
+/// [`Transform::output`] a sum for each point and `SIDE` rows of as many pixels to write, and to read where it
+/// adds; of a half, half as many rows of half as many.
 pub(crate) trait Transform {
     /// Outputs on a side.
     const SIDE: usize;

@@ -1,8 +1,10 @@
 //! A graph on the CPU: planned once for its size, run through our own kernels as one candle operation.
 //!
 //! The plan says which maps share memory: a map's place is free again after the last node that sees it, and
-//! a residual's becomes that of the sum. The memory is lent to one run at a time, made for the first, kept for the next, and goes with the
-//! network; two runs at once have two.
+//! a residual's becomes that of the sum. So a residual may be seen neither later nor by the convolution
+//! that it is added to, nor be such a sum itself; no network of the family does that. The memory is lent to
+//! one run at a time, made for the first, kept for the next, and goes with the network; two runs at once
+//! have two.
 
 use std::ops::Range;
 
@@ -112,7 +114,8 @@ impl CpuNetwork {
                     let conv = convs[n].take().ok_or(ModelError::Graph { node: n })?;
                     if let Some(id) = *residual {
                         // The sum of both takes its place, so nothing may want it later.
-                        if *needs[id].steps.end() != n || sizes[id] != sizes[n] || homes[id] != id {
+                        let sees = inputs.iter().any(|input| homes[*input] == id);
+                        if sees || *needs[id].steps.end() != n || sizes[id] != sizes[n] || homes[id] != id {
                             return Err(ModelError::Graph { node: n });
                         }
                         share(&mut homes, &mut needs, n, id);

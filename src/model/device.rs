@@ -27,7 +27,10 @@ impl FromStr for Cpu {
         match name {
             "auto" => Ok(Self::default()),
             "candle" => Ok(Self::Candle),
-            _ => name.parse().map(Self::Kernels),
+            _ => name
+                .parse()
+                .map(Self::Kernels)
+                .map_err(|error: String| format!("{error}; auto and candle go everywhere")),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Order: the photo's own transparency, crop, preview size, background. Nothing is copied for it: the
 //! picture's rows are made when an encoder asks for them.
 
+use rayon::prelude::*;
 use warmcut_png::Colour;
 
 use crate::protocol::options::{Channels, Options, OutputFormat, OutputSize};
@@ -160,17 +161,17 @@ impl Composed {
         {
             // Of a whole photo, the colours take as much room as the picture's: no second buffer is needed.
             let mut rgb = std::mem::take(&mut self.rgb);
-            let mut alpha = vec![0; self.width() as usize];
-            for (row, y) in rgb.chunks_exact_mut(row).zip(0..) {
+            rgb.par_chunks_exact_mut(row).zip(0..self.height()).for_each(|(row, y)| {
+                let mut alpha = vec![0; self.width() as usize];
                 self.alpha(y, &mut alpha);
                 for (pixel, a) in row.as_chunks_mut::<3>().0.iter_mut().zip(&alpha) {
                     *pixel = over(*pixel, *a, colour);
                 }
-            }
+            });
             return rgb;
         }
         let mut pixels = vec![0; length];
-        pixels.chunks_exact_mut(row).zip(0..).for_each(|(out, y)| self.row(y, out));
+        pixels.par_chunks_exact_mut(row).zip(0..self.height()).for_each(|(out, y)| self.row(y, out));
         pixels
     }
 

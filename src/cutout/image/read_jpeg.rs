@@ -33,8 +33,8 @@ pub(super) struct Header {
     padded: bool,
     /// Where the walk for the end of the file goes on.
     frame_end: usize,
-    /// One pass over the picture, and grey or of three colours.
-    baseline: bool,
+    components: u8,
+    progressive: bool,
 }
 
 /// The next marker at or after `at`: its code, where its payload begins, and whether anything
@@ -99,45 +99,39 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
                     (true, _) => 9,
                 };
                 let probe = Probe { format, width, height, animated: false, decoding };
-                let baseline = marker != 0xC2 && components != 4;
-                return Ok(Header { probe, padded, frame_end, baseline });
+                return Ok(Header { probe, padded, frame_end, components, progressive: marker == 0xC2 });
             }
             _ => segment(bytes, payload).ok_or_else(incomplete)??.1,
         };
     }
 }
 
-/// Whether the end-of-image marker is there, walking scan data from `at`. Thumbnails inside
-/// metadata have such markers too, which is why a search from the back would not do.
-fn is_whole(bytes: &[u8], mut at: usize) -> bool {
+/// How many scans there are before the end-of-image marker, walking scan data from `at`; none without
+/// that marker. Thumbnails inside metadata have such markers too, which is why a search from the back
+/// would not do.
+fn scans(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let mut scans = 0;
     while let Some((marker, payload, _)) = next_marker(bytes, at) {
         at = match marker {
-            EOI => return true,
+            EOI => return Some(scans),
             // Within scan data: a stuffed FF, or a restart.
             0x00 | 0x01 | 0xD0..=0xD7 => payload,
-            _ => match segment(bytes, payload) {
-                Some(Ok((_, end))) => end,
-                _ => return false,
-            },
+            _ => {
+                scans += usize::from(marker == SOS);
+                segment(bytes, payload)?.ok()?.1
+            }
         };
     }
-    false
+    None
 }
 
 /// Decodes a JPEG, to a half, a quarter or an eighth where that is enough.
 pub(super) fn read(bytes: &[u8], least: Least<'_>) -> Result<Stored, ImageError> {
     let corrupt = |error: DecodeErrors| ImageError::corrupt(SourceFormat::Jpeg, format!("{error:?}"));
-    let Header { probe, padded, frame_end, baseline } = header(bytes)?;
-    if !is_whole(bytes, frame_end) {
-        return Err(ImageError::corrupt(SourceFormat::Jpeg, "it ends before its end marker"));
-    }
+    let Header { probe, padded, frame_end, components, progressive } = header(bytes)?;
+    let scans = scans(bytes, frame_end)
+        .ok_or_else(|| ImageError::corrupt(SourceFormat::Jpeg, "it ends before its end marker"))?;
     let whole = (probe.width, probe.height);
-    if let Some(least) =
-        least(whole).filter(|least| baseline && !padded && 2 * least.0 <= whole.0 && 2 * least.1 <= whole.1)
-        && let Some(small) = read_small(bytes, probe, least)
-    {
-        return Ok(small);
-    }
     let options = DecoderOptions::default()
         .set_strict_mode(!padded)
         .set_max_width(probe.width as usize)
@@ -146,9 +140,22 @@ pub(super) fn read(bytes: &[u8], least: Least<'_>) -> Result<Stored, ImageError>
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(corrupt)?;
     let stored = decoder.input_colorspace().unwrap_or(ColorSpace::YCbCr);
-    // Four components come as they are stored, for the profile's sake; see `colour`.
-    let wanted = match stored {
-        ColorSpace::Luma | ColorSpace::CMYK | ColorSpace::YCCK => stored,
+    let reduces = |(width, height)| 2 * width <= whole.0 && 2 * height <= whole.1;
+    // The other decoder doesn't bound its scans, and would keep each of a progressive file's.
+    // Of colours that Adobe's marker calls untransformed, the two think differently.
+    let usual = matches!(stored, ColorSpace::YCbCr | ColorSpace::Luma);
+    let plain = usual && scans == 1 && !progressive && components != 4 && !padded;
+    if let Some(least) = least(whole).filter(|least| plain && reduces(*least))
+        && let Some(small) = read_small(bytes, probe, least)
+    {
+        return Ok(small);
+    }
+    // Four components come as they are stored, for the profile's sake; see `colour`. How many there are,
+    // the decoder doesn't look at yet: it takes any file that Adobe's marker calls untransformed for CMYK.
+    let wanted = match (components, stored) {
+        (1, _) => ColorSpace::Luma,
+        (4, ColorSpace::YCCK) => ColorSpace::YCCK,
+        (4, _) => ColorSpace::CMYK,
         _ => ColorSpace::RGB,
     };
     decoder.set_options(options.jpeg_set_out_colorspace(wanted));
@@ -185,7 +192,10 @@ mod tests {
     use jpeg_encoder::ColorType;
 
     use super::{
-        super::{decode, fixtures},
+        super::{
+            decode::{decode, decode_to},
+            fixtures,
+        },
         *,
     };
 
@@ -213,6 +223,55 @@ mod tests {
         fixtures::refused_at_every_length(&sample(true));
     }
 
+    /// With a segment behind the first one, JFIF's, which ends at byte 20.
+    fn with_segment(file: &[u8], segment: &[u8]) -> Vec<u8> {
+        [&file[..20], segment, &file[20..]].concat()
+    }
+
+    /// Adobe's marker, which says how colours were transformed.
+    fn adobe(transform: u8) -> Vec<u8> {
+        [&b"\xFF\xEE\x00\x0EAdobe\x00\x64\x00\x00\x00\x00"[..], &[transform]].concat()
+    }
+
+    #[test]
+    fn a_small_decoding_shows_the_whole_ones_colours() {
+        let grey: Vec<u8> = (0..40 * 24).map(|n| (n % 40 * 6) as u8).collect();
+        let plain = sample(false);
+        for (what, file, width) in [
+            ("plain", plain.clone(), 10),
+            ("grey", fixtures::jpeg(&grey, SIZE, ColorType::Luma, |_| {}), 10),
+            ("called RGB", with_segment(&plain, &adobe(0)), 40),
+            ("called YCbCr", with_segment(&plain, &adobe(1)), 10),
+        ] {
+            let [whole, small] = [None, Some((10, 6))].map(|least| {
+                let (photo, _) = decode_to(&file, &fixtures::LIMITS, &|_| least).expect(what);
+                let sum =
+                    |channel| photo.rgb.iter().skip(channel).step_by(3).map(|c| u64::from(*c)).sum::<u64>();
+                let pixels = u64::from(photo.width * photo.height);
+                (photo.width, [0, 1, 2].map(|channel| (sum(channel) / pixels) as i32))
+            });
+            assert_eq!((whole.0, small.0), (40, width), "{what}");
+            let apart = whole.1.iter().zip(small.1).map(|(a, b)| (a - b).abs()).max();
+            assert!(apart <= Some(2), "{what}: {whole:?} and {small:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_file_of_one_scan_is_decoded_small() {
+        let whole = sample(false);
+        let start = whole.windows(2).position(|pair| pair == [0xFF, SOS]).expect("a scan");
+        let scan = &whole[start..start + 14];
+        let (image, end) = whole.split_at(whole.len() - 2);
+        // Each costs a pass over the picture, and hardly a byte.
+        let many = [image, &scan.repeat(200), end].concat();
+        for (file, width) in [(&whole, 10), (&many, 40), (&sample(true), 40)] {
+            if let Ok((photo, _)) = decode_to(file, &fixtures::LIMITS, &|_| Some((10, 6))) {
+                assert_eq!(photo.width, width);
+            }
+        }
+        assert!(decode_to(&whole, &fixtures::LIMITS, &|_| Some((10, 6))).is_ok());
+    }
+
     #[test]
     fn bytes_after_the_end_do_no_harm() {
         let whole = sample(false);
@@ -223,8 +282,7 @@ mod tests {
     #[test]
     fn padding_between_segments_does_no_harm() {
         let whole = sample(false);
-        // Behind the first segment, JFIF's, which ends at byte 20.
-        let padded = [&whole[..20], &[0; 9], &whole[20..]].concat();
+        let padded = with_segment(&whole, &[0; 9]);
         assert_eq!(fixtures::photo(&padded), fixtures::photo(&whole));
         fixtures::refused_at_every_length(&padded);
     }
