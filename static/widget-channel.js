@@ -15,6 +15,9 @@ const BACKOFF_MS = { first: 500, most: 15_000 };
 /** A session that is gone is replaced by a fresh one; gone again so soon, something else is wrong. */
 const AFRESH_MS = 10_000;
 
+/** A tab that was hidden for so long holds no channel, unless a photo is on its way. */
+const GRACE_MS = 20_000;
+
 /** Ids of events that were seen; the server's log for a session is shorter than this. */
 const REMEMBERED = 2000;
 
@@ -52,16 +55,32 @@ export class Channel {
     this.#place = `warmcut ${server} ${key ?? ''}`;
     this.#visit = remembered(this.#place) ?? {};
     // An open socket keeps a page out of the back/forward cache.
-    addEventListener('pagehide', () => {
-      this.#away = true;
-      this.#ending.abort();
-    });
-    addEventListener('pageshow', ({ persisted }) => {
-      if (!persisted) return;
-      this.#away = false;
-      this.#keep();
+    addEventListener('pagehide', () => this.#leave());
+    addEventListener('pageshow', ({ persisted }) => persisted && this.#return());
+    let grace = 0;
+    document.addEventListener('visibilitychange', () => {
+      clearTimeout(grace);
+      if (document.visibilityState === 'visible') return this.#return();
+      const rest = () => {
+        const busy = [...this.#uploads.values()].some(({ ended }) => !ended);
+        if (busy) grace = setTimeout(rest, GRACE_MS);
+        else this.#leave();
+      };
+      grace = setTimeout(rest, GRACE_MS);
     });
     addEventListener('online', () => this.#wake());
+  }
+
+  /** Hangs up for as long as nobody looks; the session lives on. */
+  #leave() {
+    this.#away = true;
+    this.#ending.abort();
+  }
+
+  #return() {
+    if (!this.#away) return;
+    this.#away = false;
+    this.#keep();
   }
 
   now() {

@@ -4,6 +4,7 @@
 //   warmcut:stage    a stage of the warm-up moved       detail: the wire's `stage`
 //   warmcut:ready    cutouts run now                    detail: the wire's `ready`
 //   warmcut:cutout   the shopper's cutout is here       detail: the wire's `cutout`, and `blob`, `file`
+//   warmcut:clear    it is gone again, by the shopper or for another photo
 //   warmcut:problem  something went wrong               detail: the wire's `problem`
 
 import { STAGES, Bar, current, elapsed, rounded, warming, working } from './widget-progress.js';
@@ -228,6 +229,7 @@ class View {
   /** Back to the beginning; what goes on is stopped. */
   clear() {
     const task = this.#task;
+    if (this.#result) this.#tell('clear');
     this.#task = this.#file = this.#result = this.#problem = this.#job = this.#sent = null;
     this.#steps = {};
     for (const name of ['photo', 'result']) {

@@ -21,6 +21,9 @@ const REST_MS = 500;
 /** Who looks at a page for so long didn't land on it by mistake. */
 const VIEW_MS = 2500;
 
+/** Where a visitor's draw for the holdout is kept, so that it is the same at the next visit. */
+const DRAW = 'warmcut holdout';
+
 const HOT = 'warm-cutout, [data-warm-upload]';
 const SELECTOR = '[data-warm-selector]';
 
@@ -44,6 +47,11 @@ class Connection extends EventTarget {
   /** `{phase: idle|connecting|warming|ready|failed|refused, transport, run, session, problem, failures}`. */
   get state() {
     return this.#channel?.state ?? IDLE;
+  }
+
+  /** Where it goes to; what the wire names by its path is there. */
+  get server() {
+    return this.#options.server;
   }
 
   /** The server's clock now, as well as it can be told. */
@@ -95,6 +103,22 @@ export function connect({ server = new URL(import.meta.url).origin, key = tag?.d
 }
 
 const enabled = new Set((tag?.dataset.warmOn ?? TRIGGERS).split(/\s+/));
+/**
+ * A share of the visitors, `data-holdout` in percent, is not warmed for before they ask for it: beside
+ * them a shop sees what warming is worth.
+ */
+export const holdout = (() => {
+  const share = Number(tag?.dataset.holdout ?? 0);
+  if (!(share > 0)) return false;
+  try {
+    const draw = localStorage.getItem(DRAW) ?? String(Math.random() * 100);
+    localStorage.setItem(DRAW, draw);
+    return Number(draw) < share;
+  } catch {
+    return false; // who can't be remembered can't be counted either
+  }
+})();
+
 let lowBattery = () => false;
 navigator.getBattery?.().then((b) => (lowBattery = () => !b.charging && b.level <= 0.2), () => {});
 
@@ -102,7 +126,7 @@ navigator.getBattery?.().then((b) => (lowBattery = () => !b.charging && b.level 
 function intend(trigger) {
   if (!enabled.has(trigger) || window.Shopify?.designMode || document.prerendering) return;
   const { saveData, effectiveType } = navigator.connection ?? {};
-  if (trigger !== 'upload' && (saveData || /2g/.test(effectiveType) || lowBattery())) return;
+  if (trigger !== 'upload' && (holdout || saveData || /2g/.test(effectiveType) || lowBattery())) return;
   connect().warm(trigger).catch(() => {});
 }
 
@@ -148,12 +172,30 @@ function view() {
 if (document.prerendering) document.addEventListener('prerenderingchange', view, { once: true });
 else view();
 
-/** `<warm-cutout>`: the place of the interface, which `widget-ui.js` fills. */
+/**
+ * `<warm-cutout>`: the place of the interface, which `widget-ui.js` fills. With a `name` it is a field of
+ * its form, whose value is the cutout's lasting address.
+ */
 class WarmCutout extends HTMLElement {
+  static formAssociated = true;
+
   #view;
+  #field = this.attachInternals();
+
+  constructor() {
+    super();
+    this.addEventListener('warmcut:cutout', ({ detail }) => {
+      this.#field.setFormValue(new URL(detail.lasting_url, connect().server).href);
+    });
+    this.addEventListener('warmcut:clear', () => this.#field.setFormValue(null));
+  }
 
   connectedCallback() {
     near.observe(this);
+  }
+
+  async formResetCallback() {
+    (await this.#view)?.clear();
   }
 
   disconnectedCallback() {

@@ -2,8 +2,11 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** A debug build on a busy machine listens later than this only when it never will. */
@@ -66,6 +69,23 @@ export async function startShop(t, port, html, policy) {
     server.close();
   });
   return `http://127.0.0.1:${port}`;
+}
+
+/** A server with keys, a shop that is on the list, and one that is not; each with a widget on its page. */
+export async function street(t, { tag = '', body = '<warm-cutout></warm-cutout>' } = {}) {
+  const [ours, theirs] = [await freePort(), await freePort()];
+  const folder = mkdtempSync(path.join(tmpdir(), 'warmcut-keys-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const keys = path.join(folder, 'keys.json');
+  const shop = { name: 'demo', publishable: 'pk_demo', secret: 'sk_demo_secret', origins: [`http://127.0.0.1:${ours}`] };
+  writeFileSync(keys, JSON.stringify({ shops: [shop] }));
+  const server = await startServer(t, '--keys', keys);
+  const host = server.origin;
+  const html = `<!doctype html><html lang="en"><meta charset="utf-8"><title>A shop</title>
+    <h1>A shop</h1>${body}
+    <script type="module" src="${host}/widget.js" data-key="pk_demo" ${tag}></script>`;
+  const policy = `default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace('http', 'ws')}; img-src blob:; style-src 'none'`;
+  return { server, shop: await startShop(t, ours, html, policy), stranger: await startShop(t, theirs, html, policy) };
 }
 
 /** A proxy before a port whose connections can all be cut at once. */
