@@ -4,7 +4,7 @@
 export const STRINGS = {
   title: 'Add your photo',
   choose: 'Choose a photo',
-  drop: 'or drop it here',
+  drop: 'or drop or paste it here',
   limits: 'JPEG, PNG or WebP',
   limits_size: 'JPEG, PNG or WebP, up to {size}',
   idle: 'The background goes, your favourite stays. You see it happen, right here.',

@@ -139,6 +139,16 @@ class View {
     };
     for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) box.addEventListener(type, drag);
 
+    // A picture pasted into the page is meant for the widget, but not one pasted into a text.
+    document.addEventListener('paste', (event) => {
+      const [file] = event.clipboardData?.files ?? [];
+      const [target] = event.composedPath();
+      const writes = target.isContentEditable || target.matches?.('input, textarea');
+      if (!file || writes || event.defaultPrevented || !this.#host.isConnected) return;
+      event.preventDefault();
+      this.choose(file);
+    });
+
     const hear = {
       state: () => {},
       session: () => {},

@@ -1,6 +1,7 @@
 // What a shop's page counts on around the widget: its form, its experiment, its tabs.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, launch, openPage, phase, quit } from './browser.js';
 import { street } from './server.js';
@@ -94,5 +95,23 @@ test('a hidden tab hangs up after a grace, and goes on where it was', options, a
   assert.match((await again).url(), /last_event_id=/, 'the same session goes on');
   await phase(page, 'ready');
   assert.equal(channels.length, 2);
+  assertQuiet(page);
+});
+
+test('a picture is pasted into the page, unless into a text', options, async (t) => {
+  const { page } = await visit(t);
+  const paste = (selector) => page.evaluate(async ([selector, bytes]) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([Uint8Array.from(bytes)], 'pasted.jpg', { type: 'image/jpeg' }));
+    const event = new ClipboardEvent('paste', { clipboardData, bubbles: true, composed: true, cancelable: true });
+    document.querySelector(selector).dispatchEvent(event);
+    return event.defaultPrevented;
+  }, [selector, [...readFileSync(PHOTO)]]);
+
+  await page.evaluate(() => document.body.append(document.createElement('textarea')));
+  assert.equal(await paste('textarea'), false, 'the text keeps its own');
+  await phase(page, 'idle');
+  assert.equal(await paste('h1'), true);
+  await assertCutout(page);
   assertQuiet(page);
 });
