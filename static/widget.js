@@ -103,6 +103,7 @@ export function connect({ server = new URL(import.meta.url).origin, key = tag?.d
 }
 
 const enabled = new Set((tag?.dataset.warmOn ?? TRIGGERS).split(/\s+/));
+
 /**
  * A share of the visitors, `data-holdout` in percent, is not warmed for before they ask for it: beside
  * them a shop sees what warming is worth.
@@ -194,12 +195,12 @@ class WarmCutout extends HTMLElement {
     near.observe(this);
   }
 
-  async formResetCallback() {
-    (await this.#view)?.clear();
-  }
-
   disconnectedCallback() {
     near.unobserve(this);
+  }
+
+  async formResetCallback() {
+    (await this.#view)?.clear();
   }
 
   /** Brings the interface and gives its view. */

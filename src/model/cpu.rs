@@ -126,7 +126,7 @@ impl CpuNetwork {
                     }
                     Step::Conv { conv, inputs: inputs.clone(), halved }
                 }
-                Node::Halved(id) if is_conv(graph, *id) && half_of(graph, *id) == Some(n) => Step::Halved,
+                Node::Halved(id) if half_of(graph, *id) == Some(n) => Step::Halved,
                 Node::Halved(id) => Step::Halve(*id),
                 Node::Enlarged(id, _) if doubles(graph, &sizes, n, *id)? => {
                     share(&mut homes, &mut needs, n, *id);
@@ -246,13 +246,10 @@ impl CpuNetwork {
     }
 }
 
-/// The first node that halves a map.
+/// The node whose map a convolution writes with its own: the first that halves it.
 fn half_of(graph: &Graph, of: NodeId) -> Option<NodeId> {
-    graph.nodes.iter().position(|node| matches!(node, Node::Halved(id) if *id == of))
-}
-
-fn is_conv(graph: &Graph, id: NodeId) -> bool {
-    matches!(graph.nodes.get(id), Some(Node::Conv { .. }))
+    let halves = |node: &Node| matches!(node, Node::Halved(id) if *id == of);
+    graph.nodes.iter().position(halves).filter(|_| matches!(graph.nodes[of], Node::Conv { .. }))
 }
 
 /// Makes a node's map lie where another's does, for as long as either is needed.

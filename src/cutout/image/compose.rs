@@ -70,7 +70,7 @@ pub fn compose(photo: Photo, mask: Mask, options: &Options) -> Result<Composed, 
     let area = Area { left: 0, top: 0, width, height };
     let mut picture = Composed { rgb, mask, own, area, look: Look::Cutout };
     if options.crop
-        && let Some(subject) = subject_box((width, height), |y, out| picture.alpha(y, out))
+        && let Some(subject) = subject_box(height, |y| picture.alpha(y))
     {
         picture.area = subject;
     }
@@ -113,29 +113,23 @@ impl Composed {
 
     /// Whether nothing can be seen through; of a mask, whether it is full.
     pub fn is_opaque(&self) -> bool {
-        let mut alpha = vec![0; self.width() as usize];
-        let full = |y| {
-            self.alpha(y, &mut alpha);
-            alpha.iter().all(|a| *a == 255)
-        };
+        let full = |y| self.alpha(y).iter().all(|a| *a == 255);
         matches!(self.look, Look::Over(_)) || (0..self.height()).all(full)
     }
 
-    /// Writes row `y` of its transparency.
-    fn alpha(&self, y: u32, out: &mut [u8]) {
-        self.mask.row(self.area.top + y, self.area.left, out);
+    /// Row `y` of its transparency.
+    fn alpha(&self, y: u32) -> Vec<u8> {
+        let mut alpha = vec![0; self.width() as usize];
+        self.mask.row(self.area.top + y, self.area.left, &mut alpha);
         if let Some(own) = &self.own {
-            out.iter_mut().zip(self.at(y, 1, own)).for_each(|(a, own)| *a = times(*a, *own));
+            alpha.iter_mut().zip(self.at(y, 1, own)).for_each(|(a, own)| *a = times(*a, *own));
         }
+        alpha
     }
 
     /// Writes row `y`, as many bytes as it has pixels times those of a pixel.
     pub fn row(&self, y: u32, out: &mut [u8]) {
-        if self.look == Look::Mask {
-            return self.alpha(y, out);
-        }
-        let mut alpha = vec![0; self.width() as usize];
-        self.alpha(y, &mut alpha);
+        let alpha = self.alpha(y);
         let pixels = self.at(y, 3, &self.rgb).as_chunks::<3>().0.iter().zip(&alpha);
         match self.look {
             Look::Cutout => {
@@ -148,7 +142,7 @@ impl Composed {
                     *out = over(*pixel, *a, colour);
                 }
             }
-            Look::Mask => {}
+            Look::Mask => out.copy_from_slice(&alpha),
         }
     }
 
@@ -162,10 +156,8 @@ impl Composed {
             // Of a whole photo, the colours take as much room as the picture's: no second buffer is needed.
             let mut rgb = std::mem::take(&mut self.rgb);
             rgb.par_chunks_exact_mut(row).zip(0..self.height()).for_each(|(row, y)| {
-                let mut alpha = vec![0; self.width() as usize];
-                self.alpha(y, &mut alpha);
-                for (pixel, a) in row.as_chunks_mut::<3>().0.iter_mut().zip(&alpha) {
-                    *pixel = over(*pixel, *a, colour);
+                for (pixel, a) in row.as_chunks_mut::<3>().0.iter_mut().zip(self.alpha(y)) {
+                    *pixel = over(*pixel, a, colour);
                 }
             });
             return rgb;

@@ -15,14 +15,13 @@ pub(super) struct Area {
 /// The smallest box around everything that is at least 5 % opaque; `None` when nothing is, and
 /// the picture is better kept whole.
 ///
-/// `row` writes one of `height` rows of transparency.
-pub(super) fn subject_box((width, height): (u32, u32), row: impl Fn(u32, &mut [u8])) -> Option<Area> {
+/// `row` gives one of `height` rows of transparency.
+pub(super) fn subject_box(height: u32, row: impl Fn(u32) -> Vec<u8>) -> Option<Area> {
     let seen = |a: &u8| *a >= SUBJECT_ALPHA;
-    let mut alpha = vec![0; width as usize];
-    let (mut left, mut right) = (width as usize, 0);
+    let (mut left, mut right) = (usize::MAX, 0);
     let mut rows = None;
     for y in 0..height {
-        row(y, &mut alpha);
+        let alpha = row(y);
         let Some(first) = alpha.iter().position(seen) else { continue };
         left = left.min(first);
         right = right.max(alpha.iter().rposition(seen).unwrap_or(first));
@@ -50,8 +49,8 @@ mod tests {
             let seen = |n: &usize| alpha[*n] >= SUBJECT_ALPHA;
             let at = |n: usize| (n as u32 % width, n as u32 / width);
             let all: Vec<_> = (0..alpha.len()).filter(seen).map(at).collect();
-            match subject_box((width, alpha.len() as u32 / width), |y, out| {
-                out.copy_from_slice(&alpha[(y * width) as usize..][..width as usize]);
+            match subject_box(alpha.len() as u32 / width, |y| {
+                alpha[(y * width) as usize..][..width as usize].to_vec()
             }) {
                 None => prop_assert!(all.is_empty()),
                 Some(Area { left, top, width, height }) => {

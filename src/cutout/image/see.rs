@@ -37,14 +37,12 @@ pub struct Seen {
 /// Those of [`decode()`](super::decode()).
 pub fn see(bytes: &[u8], limits: &Limits, options: &Options, size: u32) -> Result<Seen, ImageError> {
     let shrinks = options.size == OutputSize::Preview && !options.crop;
-    let least = |whole| {
-        let (width, height) = preview_size(whole).filter(|_| shrinks)?;
-        Some((GAP * width.max(size), GAP * height.max(size)))
-    };
+    let shown = |whole| preview_size(whole).filter(|_| shrinks);
+    let least = |whole| shown(whole).map(|(width, height)| (GAP * width.max(size), GAP * height.max(size)));
     let (photo, whole) = decode_to(bytes, limits, &least)?;
     let input = network_input(&photo, size)?;
-    let photo = match preview_size(whole) {
-        Some(to) if shrinks && photo.alpha.is_none() => shrunk(photo, to)?,
+    let photo = match shown(whole) {
+        Some(to) if photo.alpha.is_none() => shrunk(photo, to)?,
         _ => photo,
     };
     Ok(Seen { photo, input })
