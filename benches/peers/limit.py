@@ -32,6 +32,10 @@ class Group:
                 continue
         return None
 
+    def entry(self):
+        """A command that enters the group before it becomes another."""
+        return ["sh", "-c", f'echo $$ > {self.folder}/cgroup.procs && exec "$@"', "sh"]
+
     def used(self):
         return int((self.folder / self.peak).read_text())
 
@@ -44,21 +48,12 @@ class Group:
                 time.sleep(0.1)
 
 
-class Limited(servers.Warmcut):
-    """A server that enters the group before it becomes one."""
-
-    def __init__(self, binary, group):
-        self.port = servers.free_port()
-        enter = f"echo $$ > {group.folder}/cgroup.procs && exec {binary} serve --listen 127.0.0.1:{self.port}"
-        servers.Server.__init__(self, ["sh", "-c", enter])
-
-
 def at_once(binary, limit, photos):
     """Statuses of photos sent together, the most memory of the process and of its group; or why not."""
     group = Group.made(limit)
     if group is None:
         return "no control group could be made"
-    server = Limited(binary, group)
+    server = servers.Warmcut(binary, before=group.entry())
     server.until(server.ready)
 
     def cut(photo):

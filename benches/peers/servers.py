@@ -95,9 +95,10 @@ class Server:
 
 
 class Warmcut(Server):
-    def __init__(self, binary, *arguments):
+    def __init__(self, binary, before=()):
+        """`before` is a command that becomes the one behind it."""
         self.port = free_port()
-        super().__init__([binary, "serve", "--listen", f"127.0.0.1:{self.port}", *arguments])
+        super().__init__([*before, binary, "serve", "--listen", f"127.0.0.1:{self.port}"])
 
     def told_ready(self):
         """Follows its channel as a page does, until that tells of a validated model; seconds since the start."""
