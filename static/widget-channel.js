@@ -1,6 +1,7 @@
 // A session's channel: opens it by the best way that works, keeps it open, resumes it where it
 // broke, folds its events into the state of the visit, and carries uploads over it.
 
+import { Analytics } from './widget-analytics.js';
 import * as transports from './widget-transport.js';
 import { Upload, bytes, own } from './widget-upload.js';
 
@@ -31,12 +32,14 @@ export class Channel {
   #server;
   #key;
   #place;
-  #visit; // {nonce, session, way, proved}: what a second page of the visit goes on with
+  #visit; // {nonce, session, way, proved, told}: what a second page of the visit goes on with
+  #analytics;
   #trigger = 'manual';
   #wanted = false;
   #away = false;
   #running = false;
   #ending = new AbortController();
+  /** @type {(done?: any) => void} */
   #wake = () => {};
   #link = null;
   #seen = new Set();
@@ -48,12 +51,14 @@ export class Channel {
 
   state = { phase: 'idle', transport: null, run: null, session: null, problem: null, failures: 0 };
 
-  constructor(out, { server, key }) {
+  constructor(out, options) {
+    const { server, key } = options;
     this.#out = out;
     this.#server = server;
     this.#key = key;
     this.#place = `warmcut ${server} ${key ?? ''}`;
     this.#visit = remembered(this.#place) ?? {};
+    this.#analytics = new Analytics(out, options, this.#visit.told, (told) => this.#remember({ told }));
     // An open socket keeps a page out of the back/forward cache.
     addEventListener('pagehide', () => this.#leave());
     addEventListener('pageshow', ({ persisted }) => persisted && this.#return());
@@ -63,7 +68,7 @@ export class Channel {
       if (document.visibilityState === 'visible') return this.#return();
       const rest = () => {
         const busy = [...this.#uploads.values()].some(({ ended }) => !ended);
-        if (busy) grace = setTimeout(rest, GRACE_MS);
+        if (busy || out.stay) grace = setTimeout(rest, GRACE_MS);
         else this.#leave();
       };
       grace = setTimeout(rest, GRACE_MS);
@@ -104,6 +109,8 @@ export class Channel {
   upload(id, file, options) {
     const upload = new Upload(id, file, options);
     this.#uploads.set(id, upload);
+    const completed = this.#analytics.uploading(this.state.run?.status === 'ready');
+    upload.done.then(({ cutout }) => completed(cutout.cached), () => {});
     this.warm('upload');
     this.#pump();
     return upload.done;
@@ -186,7 +193,8 @@ export class Channel {
   /** The session is gone; the next one gets what it still owes. */
   #forget() {
     this.#forgotAt = performance.now();
-    this.#visit = { way: this.#visit.way, proved: this.#visit.proved };
+    const { way, proved, told } = this.#visit;
+    this.#visit = { way, proved, told };
     this.#remember({});
     this.#lastId = null;
     this.#seen.clear();
@@ -230,6 +238,7 @@ export class Channel {
     link.since = event.at_ms ?? this.now();
     this.#link = link;
     this.#remember({ session: event, way, proved: true });
+    this.#analytics.opened(this.#trigger, link.since);
     this.#set({ session: event, transport: way, phase: this.state.run?.status ?? 'warming', failures: 0 });
     // A result whose bytes were cut off with the last channel has its address.
     for (const upload of this.#uploads.values()) if (upload.cutout && !upload.ended) this.#fetch(upload, upload.cutout);
@@ -241,7 +250,10 @@ export class Channel {
     if (type !== 'stage' && type !== 'ready') return;
     let { run } = this.state;
     if (run?.run !== event.run) run = { run: event.run, status: 'warming', stages: {}, again: run?.status === 'warming' };
-    if (type === 'ready') run = { ...run, status: 'ready', ready: event };
+    if (type === 'ready') {
+      run = { ...run, status: 'ready', ready: event };
+      this.#analytics.ready(event.at_ms ?? run.stages.gpu_ready?.at_ms ?? this.now());
+    }
     else {
       const last = run.stages[event.stage];
       // The time that this usually takes, kept when the estimate is withdrawn.
@@ -279,16 +291,17 @@ export class Channel {
       if (!upload) break;
       const { signal } = this.#ending;
       try {
+        await upload.prepare(link.session.limits, (fitted) => this.#say('fit', fitted));
+        signal.throwIfAborted();
         if (link.socket) await upload.overSocket(link, signal);
         else await upload.overHttp(link, signal, (done, all) => this.#sent(upload, done, all));
       } catch (error) {
         if (error?.kind === 'expired') {
           this.#forget();
           this.#ending.abort();
-        } else if (!signal.aborted) {
-          upload.fail(own('unreadable_file'));
         }
-        break;
+        if (error?.kind === 'expired' || signal.aborted) break;
+        upload.fail(error.code ? error : own('unreadable_file'));
       }
     }
     this.#pumping = false;
@@ -318,6 +331,14 @@ export class Channel {
 
 /** What a transport needs to open a channel, and what it leads to. */
 class Link {
+  server;
+  key;
+  trigger;
+  nonce;
+  session;
+  lastId;
+  onEvent;
+  onBytes;
   opened = false;
   socket = null;
   drainMs = null;

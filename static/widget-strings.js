@@ -4,6 +4,7 @@
 export const STRINGS = {
   title: 'Add your photo',
   choose: 'Choose a photo',
+  camera: 'Take a photo',
   drop: 'or drop or paste it here',
   limits: 'JPEG, PNG or WebP',
   limits_size: 'JPEG, PNG or WebP, up to {size}',
@@ -24,6 +25,7 @@ export const STRINGS = {
   done: 'Your cutout is ready',
   done_in: 'Your cutout, after {time}',
   failed: 'That didn’t work',
+  fit: 'made smaller, {size}',
 
   container: 'Start the machine',
   model_load: 'Load the model',
@@ -52,17 +54,62 @@ export const STRINGS = {
   photo: 'Your photo',
   cancel: 'Cancel',
   retry: 'Try again',
-  another: 'Another photo',
+  another: 'New photo',
   download: 'Download',
+  copy: 'Copy',
+  copied: 'Copied',
+  uncopied: 'Your browser didn’t let us copy it',
+  compare: 'Compare with your photo',
+  ground: 'Background',
+  ground_none: 'Transparent',
+  ground_colour: 'Your own colour',
+  required: 'Add your photo first.',
+
+  notify: 'Tell me when it’s ready',
+  notify_on: 'We’ll tell you',
+  notify_off: 'Notifications are blocked here',
+  notify_ready: 'Ready for your photo',
 
   problem: 'Something went wrong on our side. Try again in a moment.',
   problem_unauthorized: 'This page may not use the cutout service. Please tell the shop.',
   problem_upload_incomplete: 'The photo didn’t get through. Check your connection and try again.',
   problem_unreadable_file: 'Your browser can’t read this file any more. Choose it again.',
-  problem_wrong_type: '“{name}” is not a photo we can read. Choose a JPEG, PNG or WebP. On an iPhone, a screenshot of the photo works too.',
-  problem_too_large: 'This photo has {size}, the limit is {limit}. Choose a smaller one.',
+  problem_unsupported_media_type: '“{name}” is not a photo we can read. Choose a JPEG, PNG or WebP.',
+  problem_heic: 'Your browser can’t open “{name}”, a photo as iPhones keep it (HEIC). Choose a JPEG, PNG or WebP, such as a screenshot of it.',
+  problem_upload_too_large: 'This photo has {size}, the limit is {limit}. Choose a smaller one.',
   problem_empty: '“{name}” is empty. Choose another photo.',
 };
 
-/** Puts values into a string's `{places}`. */
-export const fill = (text, values) => text.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+/** The widget's words: ours, and a shop's own in their place. */
+export class Words {
+  #strings;
+
+  constructor(...given) {
+    this.#strings = Object.assign({}, STRINGS, ...given);
+  }
+
+  /** A string with values in its `{places}`; nothing for a name without one. */
+  say(name, values = {}) {
+    return (this.#strings[name] ?? '').replace(/\{(\w+)\}/g, (place, value) => values[value] ?? place);
+  }
+
+  percent(fraction) {
+    return this.say('percent', { n: Math.floor(fraction * 100) });
+  }
+
+  time(ms) {
+    const seconds = ms / 1000;
+    if (seconds >= 60) return this.say('minutes', { m: Math.floor(seconds / 60), n: Math.floor(seconds % 60) });
+    return this.say('seconds', { n: figure(seconds, seconds < 10 ? 1 : 0, seconds < 10 ? 1 : 0) });
+  }
+
+  /** As file managers count them. */
+  megabytes(bytes) {
+    return `${figure(bytes / 1e6)}\u00a0MB`;
+  }
+}
+
+/** A number as the page's language writes it. */
+function figure(n, minimumFractionDigits = 0, maximumFractionDigits = 1) {
+  return n.toLocaleString(document.documentElement.lang || 'en', { minimumFractionDigits, maximumFractionDigits });
+}

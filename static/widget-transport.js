@@ -167,7 +167,7 @@ export async function poll(link, signal) {
 
 /** The events that a snapshot tells of and earlier ones didn't; `known` keeps what was told. */
 export function* told({ run, jobs = [] }, known) {
-  const isNews = (name, value = true) => {
+  const isNews = (name, /** @type {any} */ value = true) => {
     const news = known.get(name) !== value;
     known.set(name, value);
     return news;

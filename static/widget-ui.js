@@ -4,16 +4,21 @@
 //   warmcut:stage    a stage of the warm-up moved       detail: the wire's `stage`
 //   warmcut:ready    cutouts run now                    detail: the wire's `ready`
 //   warmcut:cutout   the shopper's cutout is here       detail: the wire's `cutout`, and `blob`, `file`
+//   warmcut:ground   it is looked at on another ground  detail: `colour`, or null for none
 //   warmcut:clear    it is gone again, by the shopper or for another photo
 //   warmcut:problem  something went wrong               detail: the wire's `problem`
 
-import { STAGES, Bar, current, elapsed, rounded, warming, working } from './widget-progress.js';
-import { STRINGS, fill } from './widget-strings.js';
+import { Photo } from './widget-photo.js';
+import { Bar, current, rounded, warming, working } from './widget-progress.js';
+import { LIST, Steps } from './widget-steps.js';
+import { Words } from './widget-strings.js';
 
 /** Often enough for a clock that shows tenths, rare enough to cost nothing. */
 const TICK_MS = 100;
 
-const STEPS = [...STAGES, 'upload', 'queue', 'cutout'];
+/** A wait that lasts so long may be spent elsewhere. */
+const LONG_MS = 5000;
+
 const OPTIONS = { format: 'format', channels: 'channels', 'bg-color': 'bg_color', crop: 'crop', size: 'size', model: 'model' };
 const ACCEPTS = ['image/jpeg', 'image/png', 'image/webp'];
 
@@ -26,7 +31,7 @@ const TEMPLATE = `
     <div class="empty">
       <svg class="art" viewBox="0 0 64 64" aria-hidden="true"><rect x="9" y="13" width="46" height="38" rx="7"/><circle cx="22" cy="26" r="4.5"/><path d="m10 46 13-12 9 8 11-12 12 12"/></svg>
       <p class="title"></p>
-      <button type="button" class="choose main" part="button"></button>
+      <p class="row"><button type="button" class="choose main" part="button"></button><button type="button" class="camera" part="button"></button></p>
       <p class="hint"><span class="drop"></span><span class="limits"></span></p>
     </div>
     <div class="trouble" hidden>
@@ -38,11 +43,12 @@ const TEMPLATE = `
     <img class="photo" part="photo" hidden>
     <img class="result" part="result" hidden>
     <button type="button" class="cancel" part="cancel" hidden><svg viewBox="0 0 16 16" aria-hidden="true"><path d="m4 4 8 8m0-8-8 8"/></svg></button>
+    <button type="button" class="notify" part="button notify" hidden></button>
   </div>
   <div class="foot" part="foot">
     <p class="line"><b class="label" id="label"></b> <span class="aside"></span></p>
     <div class="bar" part="bar" role="progressbar" aria-labelledby="label" aria-valuemin="0" aria-valuemax="100"><i part="fill"></i></div>
-    <ol class="steps" part="steps">${STEPS.map((step) => `<li data-step="${step}"><span></span><small class="sr"></small><time></time></li>`).join('')}</ol>
+    <ol class="steps" part="steps">${LIST}</ol>
     <p class="row ends"><a class="download main" part="button download"></a><button type="button" class="another" part="button"></button></p>
   </div>
   <p class="sr" role="status"></p>
@@ -55,13 +61,13 @@ async function styles() {
   return new CSSStyleSheet().replace(text);
 }
 
-/** Fills an element with the interface. */
-export async function mount(host, connection) {
+/** Fills an element with the interface; `field` is the element's place in its form. */
+export async function mount(host, connection, field) {
   sheet ??= styles();
-  const root = host.shadowRoot ?? host.attachShadow({ mode: 'open' });
+  const root = host.shadowRoot ?? host.attachShadow({ mode: 'open', delegatesFocus: true });
   root.adoptedStyleSheets = [await sheet];
   root.innerHTML = TEMPLATE;
-  return new View(host, root, connection);
+  return new View(host, root, connection, field);
 }
 
 /** The server speaks in clauses; a shopper reads sentences. */
@@ -71,28 +77,29 @@ class View {
   #host;
   #root;
   #connection;
-  #strings;
+  #field;
+  #words;
+  #steps;
   #bar = new Bar();
   #ticker = 0;
-  #file = null;
-  #task = null;
-  #result = null;
-  #problem = null;
-  #steps = {}; // upload, queue, cutout: {status, from, to, text}
-  #job = null;
-  #sent = null;
-  #run = null;
+  #since = 0; // when the wait began
+  #photo = null;
+  #outcome = null; // the tools around a result, and what brings them
+  #problem = null; // of the run
+  #notify = null;
   #said = '';
   #urls = { photo: null, result: null };
 
-  constructor(host, root, connection) {
+  constructor(host, root, connection, field) {
     this.#host = host;
     this.#root = root;
     this.#connection = connection;
-    const given = JSON.parse(host.dataset.strings ?? '{}');
-    this.#strings = { ...STRINGS, ...given, ...host.strings };
+    this.#field = field;
+    this.#words = new Words(JSON.parse(host.dataset.strings ?? '{}'), host.strings);
+    this.#steps = new Steps(this.#$('.steps'), this.#words);
     this.#label();
     this.#listen();
+    this.#fill();
     this.#paint();
   }
 
@@ -100,29 +107,39 @@ class View {
     return this.#root.querySelector(selector);
   }
 
-  #say(name, values = {}) {
-    return fill(this.#strings[name] ?? '', values);
+  #say(name, values) {
+    return this.#words.say(name, values);
   }
 
   /** What stays the same for as long as the view lives. */
   #label() {
-    const words = { '.empty .title': 'title', '.choose': 'choose', '.drop': 'drop', '.trouble .title': 'failed', '.retry': 'retry', '.download': 'download' };
+    const words = {
+      '.empty .title': 'title', '.choose': 'choose', '.camera': 'camera', '.drop': 'drop',
+      '.trouble .title': 'failed', '.retry': 'retry', '.download': 'download', '.notify': 'notify',
+    };
     for (const [selector, name] of Object.entries(words)) this.#$(selector).textContent = this.#say(name);
     for (const button of this.#root.querySelectorAll('.another')) button.textContent = this.#say('another');
-    for (const step of this.#root.querySelectorAll('[data-step]')) step.firstChild.textContent = this.#say(step.dataset.step);
     this.#$('.cancel').ariaLabel = this.#say('cancel');
     this.#$('.photo').alt = this.#say('photo');
     this.#$('.result').alt = this.#say('result');
-    this.#$('input').ariaLabel = this.#say('choose');
+    this.#$('[type=file]').ariaLabel = this.#say('choose');
   }
 
   #listen() {
-    const input = this.#$('input');
-    const pick = () => input.click();
+    const input = this.#$('[type=file]');
+    const pick = () => {
+      input.removeAttribute('capture');
+      input.click();
+    };
     this.#on('.choose', 'click', pick);
+    this.#on('.camera', 'click', () => {
+      input.setAttribute('capture', 'environment');
+      input.click();
+    });
     for (const button of this.#root.querySelectorAll('.another')) button.addEventListener('click', pick);
     this.#on('.cancel', 'click', () => this.clear());
     this.#on('.retry', 'click', () => this.#retry());
+    this.#on('.notify', 'click', () => this.#ask());
     this.#on('.photo', 'error', ({ target }) => (target.hidden = true));
     input.addEventListener('change', () => {
       if (input.files[0]) this.choose(input.files[0]);
@@ -142,24 +159,29 @@ class View {
     // A picture pasted into the page is meant for the widget, but not one pasted into a text.
     document.addEventListener('paste', (event) => {
       const [file] = event.clipboardData?.files ?? [];
-      const [target] = event.composedPath();
+      const target = /** @type {HTMLElement} */ (event.composedPath()[0]);
       const writes = target.isContentEditable || target.matches?.('input, textarea');
       if (!file || writes || event.defaultPrevented || !this.#host.isConnected) return;
       event.preventDefault();
       this.choose(file);
     });
 
+    const mine = (event) => event.upload && event.upload === this.#photo?.task?.upload;
     const hear = {
       state: () => {},
       session: () => {},
       stage: (event) => this.#tell('stage', event),
-      ready: (event) => this.#tell('ready', event),
-      upload: (event) => this.#uploading(event),
-      job: (event) => this.#working(event),
-      result: (event) => this.#show(event),
+      ready: (event) => {
+        if (!this.#photo) this.#announce('notify_ready');
+        this.#tell('ready', event);
+      },
+      fit: (event) => mine(event) && (this.#photo.fitted = event),
+      upload: (event) => mine(event) && this.#photo.uploading(event, this.#connection.now()),
+      job: (event) => mine(event) && this.#photo.working(event, this.#connection.now()),
+      result: (event) => mine(event) && this.#show(event),
       problem: (event) => {
         if (event.upload || event.job) return; // its task says so
-        this.#run = event;
+        this.#problem = event;
         this.#tell('problem', event);
       },
     };
@@ -179,45 +201,53 @@ class View {
     this.#host.dispatchEvent(new CustomEvent(`warmcut:${name}`, { detail, bubbles: true, composed: true }));
   }
 
+  /** The element's value in its form; a required one is missed there. */
+  #fill(value = null) {
+    this.#field.setFormValue(value);
+    const missing = this.#host.hasAttribute('required') && !value;
+    this.#field.setValidity({ valueMissing: missing }, missing ? this.#say('required') : '', this.#$('.choose'));
+  }
+
   /** Takes a photo, and sends it at once: the server keeps it until the model is there. */
   choose(file) {
     this.clear();
-    this.#file = file;
+    this.#photo = new Photo(file);
     this.#urls.photo = URL.createObjectURL(file);
     this.#$('.photo').src = this.#urls.photo;
-    this.#problem = this.#judge(file);
-    if (this.#problem) this.#tell('problem', this.#problem);
+    const told = file.size === 0 ? 'bad_request' : file.type && !/^image\//.test(file.type) ? 'unsupported_media_type' : null;
+    if (told) this.#fail({ code: told });
     else this.#start();
     this.#paint();
-  }
-
-  /** What can be told without asking the server. */
-  #judge({ name, type, size }) {
-    const { accepts = ACCEPTS, max_upload_bytes: limit = Infinity } = this.#connection.state.session?.limits ?? {};
-    const why = (code, text, values) => ({ type: 'problem', code, retryable: false, message: this.#say(text, values) });
-    if (size === 0) return why('bad_request', 'problem_empty', { name });
-    if (type && !accepts.includes(type)) return why('unsupported_media_type', 'problem_wrong_type', { name });
-    if (size > limit) return why('upload_too_large', 'problem_too_large', { size: megabytes(size), limit: megabytes(limit) });
-    return null;
   }
 
   #start() {
     // A bar that shows the model's start goes on from where it stands.
     if (this.#connection.state.run?.status === 'warming') this.#bar.rebase();
     else this.#bar.reset();
-    const task = this.#connection.upload(this.#file, this.#options());
-    this.#task = task;
-    this.#steps = { upload: { status: 'now', from: this.#connection.now() } };
+    const photo = this.#photo;
+    const task = this.#connection.upload(photo.file, this.#options());
+    photo.begin(task, this.#connection.now());
+    this.#outcome ??= import('./widget-result.js').then(
+      ({ Outcome }) => new Outcome(this.#root, this.#words, this.#host),
+      () => (this.#outcome = null), // a cutout is worth seeing without its tools
+    );
     task.done.catch((problem) => {
-      if (this.#task !== task) return;
-      this.#task = null;
-      this.#problem = { type: 'problem', code: 'internal', retryable: true, message: '', ...problem };
-      this.#problem.message ||= this.#say(`problem_${this.#problem.code}`) || this.#say('problem');
-      const step = Object.values(this.#steps).find(({ status }) => status === 'now');
-      if (step) Object.assign(step, { status: 'failed', to: this.#connection.now() });
-      this.#tell('problem', this.#problem);
+      if (this.#photo !== photo || photo.task !== task) return;
+      this.#fail(problem);
       this.#paint();
     });
+  }
+
+  #fail({ message = '', ...problem }) {
+    const { name, type, size } = this.#photo.file;
+    const limit = this.#connection.state.session?.limits.max_upload_bytes;
+    let why = size === 0 ? 'empty' : (problem.code ?? 'internal');
+    if (why === 'unsupported_media_type' && /hei[cf]$/i.test(type || name)) why = 'heic';
+    message ||= this.#say(`problem_${why}`, { name, size: this.#words.megabytes(size), limit: limit && this.#words.megabytes(limit) });
+    const whole = { type: 'problem', code: 'internal', retryable: false, ...problem, message: message || this.#say('problem') };
+    this.#photo.fail(whole, this.#connection.now());
+    this.#announce('failed');
+    this.#tell('problem', whole);
   }
 
   #options() {
@@ -231,56 +261,31 @@ class View {
 
   #retry() {
     this.#problem = null;
-    if (this.#file) this.#start();
+    if (this.#photo) this.#start();
     else this.#connection.warm('manual').catch(() => {});
     this.#paint();
   }
 
   /** Back to the beginning; what goes on is stopped. */
   clear() {
-    const task = this.#task;
-    if (this.#result) this.#tell('clear');
-    this.#task = this.#file = this.#result = this.#problem = this.#job = this.#sent = null;
-    this.#steps = {};
+    const photo = this.#photo;
+    this.#photo = null;
     for (const name of ['photo', 'result']) {
       if (this.#urls[name]) URL.revokeObjectURL(this.#urls[name]);
       this.#urls[name] = null;
       this.#$(`.${name}`).removeAttribute('src');
     }
     this.#$('.result').classList.remove('in');
+    this.#outcome?.then((tools) => !this.#photo?.result && tools?.hide());
     this.#bar.reset();
-    task?.cancel();
+    this.#fill();
+    if (photo?.result) this.#tell('clear');
+    photo?.task?.cancel();
     this.#paint();
   }
 
-  #uploading(event) {
-    if (event.upload !== this.#task?.upload) return;
-    this.#sent = event;
-    if (event.status === 'received') Object.assign(this.#steps.upload, { status: 'done', to: event.at_ms ?? this.#connection.now() });
-  }
-
-  #working(event) {
-    if (event.upload !== this.#task?.upload) return;
-    const at = event.at_ms ?? this.#connection.now();
-    const { upload, queue, cutout } = this.#steps;
-    // What is estimated counts from when it was estimated; polls repeat it without a time.
-    this.#job = { ...event, at_ms: at };
-    if (upload.status === 'now') Object.assign(upload, { status: 'done', to: at });
-    const begin = () => ({ status: 'now', from: at });
-    const end = (step, from) => ({ from, ...step, status: 'done', to: at });
-    if (event.status === 'queued') this.#steps.queue ??= begin();
-    if (event.status === 'processing') {
-      if (queue?.status !== 'done') this.#steps.queue = end(queue, at);
-      this.#steps.cutout ??= begin();
-    }
-    if (event.status === 'succeeded') {
-      this.#steps.queue ??= end(null, at);
-      this.#steps.cutout = end(cutout, at);
-    }
-  }
-
-  async #show({ kind, upload, blob, event }) {
-    if (upload !== this.#task?.upload) return;
+  async #show({ kind, blob, event }) {
+    const photo = this.#photo;
     const url = URL.createObjectURL(blob);
     const image = this.#$('.result');
     if (this.#urls.result) URL.revokeObjectURL(this.#urls.result);
@@ -290,69 +295,82 @@ class View {
     if (this.#urls.result !== url) return; // cleared, or replaced by a better one
     image.classList.add('in');
     if (kind === 'cutout') {
-      this.#result = event;
-      // The job's end is told after its cutout, and nobody listens for it any more.
-      this.#working({ ...this.#job, upload, status: 'succeeded', at_ms: event.at_ms });
-      this.#task = null;
+      photo.succeed(event, this.#connection.now());
       const link = this.#$('.download');
       link.href = url;
-      link.download = `${this.#file.name.replace(/\.\w+$/, '') || 'photo'}-cutout.${event.mime.split('/')[1].replace('jpeg', 'jpg')}`;
-      this.#tell('cutout', { ...event, blob, file: this.#file });
+      link.download = `${photo.file.name.replace(/\.\w+$/, '') || 'photo'}-cutout.${event.mime.split('/')[1].replace('jpeg', 'jpg')}`;
+      this.#outcome?.then((tools) => this.#urls.result === url && tools?.show(blob, url, event));
+      this.#fill(new URL(event.lasting_url, this.#connection.server).href);
+      this.#announce('done');
+      this.#tell('cutout', { ...event, blob, file: photo.file });
     }
     this.#paint();
+  }
+
+  /** A shopper asks to be told; only then the browser asks them. */
+  async #ask() {
+    const button = this.#$('.notify');
+    button.disabled = true;
+    const { notifier } = await import('./widget-notify.js');
+    this.#notify = await notifier();
+    this.#connection.stay = Boolean(this.#notify);
+    button.textContent = this.#say(this.#notify ? 'notify_on' : 'notify_off');
+    this.#put('[role=status]', button.textContent);
+  }
+
+  #announce(name) {
+    this.#notify?.(this.#say(name));
   }
 
   /** One word for what the shopper sees. */
   #phase() {
     const { phase, run } = this.#connection.state;
-    if (this.#result) return 'done';
-    if (this.#problem) return 'failed';
-    if (!this.#task) return phase === 'refused' ? 'failed' : phase;
-    if (this.#steps.upload.status !== 'done') return 'uploading';
-    if (this.#job?.status === 'queued') return 'queued';
-    if (this.#steps.cutout) return 'processing'; // until its bytes are here
-    return run?.status === 'ready' ? 'waiting' : 'starting';
+    return this.#photo?.phase(run) ?? (phase === 'refused' ? 'failed' : phase);
   }
 
   #paint() {
     const phase = this.#phase();
+    const photo = this.#photo;
     const { state } = this.#connection;
     const now = this.#connection.now();
     const cold = state.run?.status !== 'ready';
     const busy = !['idle', 'ready', 'done', 'failed'].includes(phase);
     const focused = this.#root.activeElement;
+    const hide = (selector, hidden) => (this.#$(selector).hidden = hidden);
 
     this.#$('.box').dataset.phase = phase;
-    this.#$('.empty').hidden = Boolean(this.#file) || phase === 'failed';
-    this.#$('.trouble').hidden = phase !== 'failed';
-    this.#$('.photo').hidden = !this.#file || phase === 'failed';
-    this.#$('.result').hidden = !this.#urls.result || phase === 'failed';
-    this.#$('.cancel').hidden = !this.#task;
-    this.#$('.ends').hidden = phase !== 'done';
+    hide('.empty', Boolean(photo) || phase === 'failed');
+    hide('.trouble', phase !== 'failed');
+    hide('.photo', !photo || phase === 'failed');
+    hide('.result', !this.#urls.result || phase === 'failed');
+    hide('.cancel', !photo?.task);
+    hide('.ends', phase !== 'done');
     const page = this.#host.getAttribute('layout') === 'page';
-    this.#$('.bar').hidden = ['idle', 'done', 'failed'].includes(phase);
-    this.#$('.steps').hidden = !page && (phase === 'idle' || phase === 'done' || !(state.run || this.#task));
+    hide('.bar', !busy && phase !== 'ready');
+    hide('.steps', !page && (phase === 'idle' || phase === 'done' || !(state.run || photo)));
 
     const { limits } = state.session ?? {};
-    const size = limits && megabytes(limits.max_upload_bytes);
+    const size = limits && this.#words.megabytes(limits.max_upload_bytes);
     this.#put('.limits', this.#say(size ? 'limits_size' : 'limits', { size }));
-    this.#$('input').accept = (limits?.accepts ?? ACCEPTS).join();
+    this.#$('[type=file]').accept = (limits?.accepts ?? ACCEPTS).join();
 
     if (phase === 'failed') {
-      const problem = this.#problem ?? state.problem ?? this.#run;
+      const problem = photo?.problem ?? state.problem ?? this.#problem;
       const detail = current(state.run)?.detail;
       this.#$('.why').textContent = sentence(problem?.message || detail || this.#say('problem'));
-      this.#$('.retry').hidden = Boolean(this.#file) && !problem?.retryable;
-      this.#$('.trouble .another').hidden = !this.#file;
+      hide('.retry', Boolean(photo) && !problem?.retryable);
+      hide('.trouble .another', !photo);
     }
 
     const warm = warming(state.run, now);
-    const work = working(this.#job, now);
-    const share = this.#sent?.total_bytes ? this.#sent.received_bytes / this.#sent.total_bytes : 0;
-    const sent = this.#steps.upload?.status === 'done' ? 1 : Math.min(0.99, share);
-    const fraction = this.#fraction(phase, cold, warm, work, sent);
+    const work = working(photo?.job, now);
+    const fraction = this.#fraction(phase, cold, warm, work);
     this.#line(phase, state, cold ? warm : work, cold, page ? fraction : null);
-    this.#list(phase, state.run, now, sent);
+    this.#list(state.run, now);
+
+    this.#since = busy ? this.#since || now : 0;
+    const long = cold && busy && (now - this.#since > LONG_MS || warm.eta > LONG_MS);
+    hide('.notify', !(long && window.isSecureContext && window.Notification));
 
     // A button that went away under the keyboard leaves the focus on the next one that is there.
     if (focused && !focused.checkVisibility()) {
@@ -367,12 +385,13 @@ class View {
     }
   }
 
-  #fraction(phase, cold, warm, work, sent) {
+  #fraction(phase, cold, warm, work) {
+    const task = this.#photo?.task;
     const parts = [];
-    if (cold || !this.#task) parts.push([SHARE.warm, warm.fraction]);
-    if (this.#task) parts.push([SHARE.upload, sent], [SHARE.work, cold ? 0 : (work.fraction ?? 0)]);
+    if (cold || !task) parts.push([SHARE.warm, warm.fraction]);
+    if (task) parts.push([SHARE.upload, this.#photo.share], [SHARE.work, cold ? 0 : (work.fraction ?? 0)]);
     let fraction = phase === 'connecting' ? null : this.#bar.at(parts);
-    if (this.#task && fraction !== null) fraction = Math.min(0.99, fraction); // full is what can be seen
+    if (task && fraction !== null) fraction = Math.min(0.99, fraction); // full is what can be seen
     const bar = this.#$('.bar');
     bar.toggleAttribute('data-unknown', fraction === null);
     if (fraction === null) bar.removeAttribute('aria-valuenow');
@@ -382,26 +401,29 @@ class View {
   }
 
   #line(phase, state, { eta, late }, cold, fraction) {
-    const lost = !state.transport && state.session && !['idle', 'done', 'failed'].includes(phase);
+    const resting = ['idle', 'done', 'failed'].includes(phase);
+    const { result, job, fitted } = this.#photo ?? {};
+    const lost = !state.transport && state.session && !resting;
     let name = phase;
     if (phase === 'uploading' && cold) name = 'uploading_cold';
     if (phase === 'warming' && state.run?.again) name = 'again';
     if (lost) name = 'reconnecting';
-    else if (state.failures && !state.transport) name = 'unreachable';
+    else if (state.failures && !state.transport && !resting) name = 'unreachable';
     // "After 0.0 s", of one that was made before, would sound broken.
-    if (phase === 'done') name = this.#result.timings_ms?.total >= 50 ? 'done_in' : 'done';
+    if (phase === 'done') name = result.timings_ms?.total >= 50 ? 'done_in' : 'done';
     const label = this.#say(name, {
-      position: this.#job?.position ?? '',
-      time: this.#result?.timings_ms && this.#time(this.#result.timings_ms.total),
+      position: job?.position ?? '',
+      time: result?.timings_ms && this.#words.time(result.timings_ms.total),
     });
     this.#put('.label', phase !== 'failed' ? label : this.#$('.steps').hidden ? this.#$('.limits').textContent : '');
 
-    const waits = !['idle', 'ready', 'done', 'failed', 'connecting'].includes(phase) && !lost;
+    const waits = !resting && phase !== 'ready' && phase !== 'connecting' && !lost;
     let left = '';
     if (late) left = this.#say('late');
     else if (eta !== null) left = eta < 4000 ? this.#say('soon') : this.#say('eta', { seconds: rounded(eta) });
-    const reached = fraction === null ? '' : this.#percent(fraction);
-    this.#put('.aside', waits ? [reached, left].filter(Boolean).join(' · ') : '');
+    const reached = fraction === null ? '' : this.#words.percent(fraction);
+    const smaller = fitted && phase === 'done' ? this.#say('fit', { size: `${fitted.width} × ${fitted.height}` }) : '';
+    this.#put('.aside', waits ? [reached, left].filter(Boolean).join(' · ') : smaller);
 
     // Only what changed the situation is read aloud, not every tick of a clock.
     const stage = phase === 'warming' || phase === 'starting' ? current(state.run)?.stage : null;
@@ -409,50 +431,17 @@ class View {
     if (said !== this.#said && phase !== 'idle') this.#put('[role=status]', (this.#said = said));
   }
 
-  #list(phase, run, now, sent) {
-    const own = Boolean(this.#task || this.#steps.upload) && (run?.status === 'ready' || this.#host.getAttribute('layout') === 'page');
+  #list(run, now) {
+    const { steps = {}, share, job } = this.#photo ?? {};
+    const own = steps.upload && (run?.status === 'ready' || this.#host.getAttribute('layout') === 'page');
     this.#$('.steps').dataset.of = own ? 'photo' : 'model';
-    for (const item of this.#root.querySelectorAll('[data-step]')) {
-      const { step } = item.dataset;
-      const stage = run?.stages[step];
-      let status = 'todo';
-      let text = '';
-      if (stage) {
-        status = { done: 'done', failed: 'failed' }[stage.status] ?? 'now';
-        text = this.#time(elapsed(stage, now));
-        if (status === 'now' && stage.progress) text = `${this.#percent(stage.progress)} · ${text}`;
-        if (status === 'now' && stage.retried) text = `${this.#say('retrying')} · ${text}`;
-      } else if (this.#steps[step]) {
-        const { from, to } = this.#steps[step];
-        status = this.#steps[step].status;
-        text = this.#time(Math.max(0, (to ?? now) - from));
-        if (status === 'now' && step === 'upload') text = `${this.#percent(sent)} · ${text}`;
-        if (status === 'now' && step === 'cutout' && this.#job?.step) text = `${this.#say(this.#job.step)} · ${text}`;
-      }
-      if (item.dataset.status !== status) {
-        item.dataset.status = status;
-        item.children[1].textContent = `, ${this.#say(`step_${status}`)} `;
-      }
-      if (item.lastChild.textContent !== text) item.lastChild.textContent = text;
-    }
+    if (steps.upload) steps.upload.note = this.#words.percent(share);
+    if (steps.cutout && job?.step) steps.cutout.note = this.#say(job.step);
+    this.#steps.show(run, steps, now);
   }
 
   #put(selector, text) {
     const node = this.#$(selector);
     if (node.textContent !== text) node.textContent = text;
   }
-
-  #percent(fraction) {
-    return this.#say('percent', { n: Math.floor(fraction * 100) });
-  }
-
-  #time(ms) {
-    const seconds = ms / 1000;
-    if (seconds >= 60) return this.#say('minutes', { m: Math.floor(seconds / 60), n: Math.floor(seconds % 60) });
-    const digits = seconds < 10 ? 1 : 0;
-    return this.#say('seconds', { n: seconds.toLocaleString(document.documentElement.lang || 'en', { minimumFractionDigits: digits, maximumFractionDigits: digits }) });
-  }
 }
-
-/** As file managers count them. */
-const megabytes = (bytes) => `${(bytes / 1e6).toLocaleString(document.documentElement.lang || 'en', { maximumFractionDigits: 1 })}\u00a0MB`;

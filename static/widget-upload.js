@@ -9,6 +9,9 @@ const CHUNK = 256 * 1024;
 /** What may wait in the browser's own buffer, unseen by anybody's progress. */
 const BUFFERED = 1024 * 1024;
 
+/** A photo lighter than this has no more pixels than the server takes; a heavier one is looked at. */
+const LIGHT = 2_000_000;
+
 /** Tries of one HTTP request that may succeed later. */
 const TRIES = 4;
 
@@ -26,11 +29,35 @@ export class Upload extends EventTarget {
   problem = null;
   cutout = null;
 
-  constructor(id, file, { deliver, ...options }) {
+  id;
+  file;
+  options;
+  resolve;
+  reject;
+  #deliver;
+  #fit;
+  #prepared;
+
+  constructor(id, file, { deliver, fit = true, ...options }) {
     super();
-    Object.assign(this, { id, file, deliver, options });
+    Object.assign(this, { id, file, options });
+    this.#deliver = deliver;
+    this.#fit = fit;
     this.done = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
     this.done.catch(() => {}); // who doesn't wait for it isn't told twice
+  }
+
+  /** Makes the photo one that the server takes, where the browser can; `onFit` hears of the change. */
+  prepare(limits, onFit) {
+    const { size, type } = this.file;
+    const taken = (!type || limits.accepts.includes(type)) && size <= limits.max_upload_bytes && size <= LIGHT;
+    this.#prepared ??= !taken && this.#fit && import('./widget-fit.js').then(async ({ fit }) => {
+      const fitted = await fit(this.file, limits);
+      if (!fitted) return;
+      this.file = fitted.file;
+      onFit({ upload: this.id, width: fitted.width, height: fitted.height, bytes: fitted.file.size });
+    });
+    return this.#prepared;
   }
 
   /** Takes what the wire says of it. */
@@ -86,7 +113,7 @@ export class Upload extends EventTarget {
   async overSocket(link, signal) {
     const { id: upload, file, options } = this;
     this.accepted = null;
-    const say = { type: 'upload', upload, bytes: file.size, mime: file.type, name: file.name, options, deliver: this.deliver };
+    const say = { type: 'upload', upload, bytes: file.size, mime: file.type, name: file.name, options, deliver: this.#deliver };
     link.socket.send(JSON.stringify(say));
     // An older answer may come first, replayed: it tells of bytes that were there before the break.
     const fresh = () => this.accepted && this.accepted.at_ms >= link.since;

@@ -147,6 +147,8 @@ export interface Options {
   quality?: number | string;
   /** How the bytes come back over a WebSocket. */
   deliver?: 'url' | 'inline';
+  /** Whether the browser makes a photo smaller, or a JPEG, where the server wouldn't take it; true by default. */
+  fit?: boolean;
 }
 
 export interface Task {
@@ -155,10 +157,19 @@ export interface Task {
   cancel(): Promise<void>;
 }
 
+/** A photo was made one that the server takes. */
+export interface Fit {
+  upload: string;
+  width: number;
+  height: number;
+  bytes: number;
+}
+
 /** Of the connection, each a `CustomEvent` with this detail. */
 export interface Happenings {
   state: State;
   result: Result;
+  fit: Fit;
   session: SessionEvent;
   stage: StageEvent;
   ready: ReadyEvent;
@@ -183,6 +194,10 @@ export interface Connection extends EventTarget {
   upload(file: File, options?: Options): Task;
   /** Stops a job or an upload, by its id. */
   cancel(id: string): Promise<void>;
+  /** Whether the channel stays open while its tab is hidden, because somebody waits to be told. */
+  stay: boolean;
+  /** Whether what the visit was like may go to the sinks of `data-analytics`; wins over `data-consent` and Shopify's banner. */
+  consent(given: boolean): void;
   /** Hangs up. The session lives on for a while, and `warm` finds it again. */
   close(): void;
   addEventListener<K extends keyof Happenings>(
@@ -209,6 +224,12 @@ export interface WarmCutout extends HTMLElement {
   upload(file: File): Promise<void>;
 }
 
+/** On every event of the visit's account. */
+interface Account {
+  /** Whether the visitor belongs to the share that is not warmed for. */
+  holdout: boolean;
+}
+
 declare global {
   interface HTMLElementTagNameMap {
     'warm-cutout': WarmCutout;
@@ -219,6 +240,16 @@ declare global {
     'warmcut:ready': CustomEvent<ReadyEvent>;
     'warmcut:cutout': CustomEvent<CutoutEvent & { blob: Blob; file: File }>;
     'warmcut:clear': CustomEvent<null>;
+    'warmcut:ground': CustomEvent<{ colour: string | null }>;
     'warmcut:problem': CustomEvent<ProblemEvent>;
+    /** The visit's first channel opened. These come from the page's first element, or from the document. */
+    'warmcut:warming_started': CustomEvent<Account & { trigger: Trigger }>;
+    /** Since then, by the server's clock: 0 where it was warm already. */
+    'warmcut:warming_completed': CustomEvent<Account & { duration_ms: number; cold: boolean }>;
+    'warmcut:upload_started': CustomEvent<Account & { was_warmed: boolean }>;
+    /** Since the photo was chosen. */
+    'warmcut:cutout_completed': CustomEvent<Account & { duration_ms: number; cached: boolean }>;
+    /** The shopper left without a photo; `ready` says whether a warm model was wasted. */
+    'warmcut:warming_abandoned': CustomEvent<Account & { trigger: Trigger; duration_ms: number; ready: boolean }>;
   }
 }

@@ -35,6 +35,9 @@ const IDLE = Object.freeze({ phase: 'idle', transport: null, run: null, session:
  * of a preview or cutout are here.
  */
 class Connection extends EventTarget {
+  /** Whether the channel stays open while its tab is hidden, because somebody waits to be told. */
+  stay = false;
+
   #options;
   #channel;
   #loading;
@@ -76,6 +79,12 @@ class Connection extends EventTarget {
     (await this.#load()).cancel(id);
   }
 
+  /** Whether what the visit was like may go to the sinks of `data-analytics`. */
+  consent(given) {
+    this.#options.consent = given;
+    this.dispatchEvent(new Event('consent'));
+  }
+
   /** Hangs up. The session lives on for a while, and `warm` finds it again. */
   close() {
     this.#channel?.close();
@@ -98,7 +107,7 @@ const connections = new Map();
 /** The connection to a server with a key; asked twice, the same one. */
 export function connect({ server = new URL(import.meta.url).origin, key = tag?.dataset.key } = {}) {
   const name = `${server} ${key ?? ''}`;
-  if (!connections.has(name)) connections.set(name, new Connection({ server, key }));
+  if (!connections.has(name)) connections.set(name, new Connection({ server, key, holdout, settings: tag?.dataset ?? {} }));
   return connections.get(name);
 }
 
@@ -150,7 +159,9 @@ document.addEventListener('change', ({ target }) => target.closest?.(SELECTOR) &
 
 // The interface is brought where it is about to be seen.
 const near = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) if (isIntersecting) target.load().catch(() => {});
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) /** @type {WarmCutout} */ (target).load().catch(() => {});
+  }
 }, { rootMargin: '200px' });
 
 let resting = 0;
@@ -183,15 +194,9 @@ class WarmCutout extends HTMLElement {
   #view;
   #field = this.attachInternals();
 
-  constructor() {
-    super();
-    this.addEventListener('warmcut:cutout', ({ detail }) => {
-      this.#field.setFormValue(new URL(detail.lasting_url, connect().server).href);
-    });
-    this.addEventListener('warmcut:clear', () => this.#field.setFormValue(null));
-  }
-
   connectedCallback() {
+    // A form must know that the photo is missing, even where nobody has seen it yet.
+    if (this.hasAttribute('required')) this.load().catch(() => {});
     near.observe(this);
   }
 
@@ -206,7 +211,7 @@ class WarmCutout extends HTMLElement {
   /** Brings the interface and gives its view. */
   load() {
     this.#view ??= import('./widget-ui.js').then(
-      ({ mount }) => mount(this, connect()),
+      ({ mount }) => mount(this, connect(), this.#field),
       (error) => {
         this.#view = null;
         throw error;

@@ -1,9 +1,7 @@
 // What the widget reckons, without a browser.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { gzipSync } from 'node:zlib';
 import { Bar, rounded, warming, working } from '../../static/widget-progress.js';
 import { parser, told } from '../../static/widget-transport.js';
 
@@ -80,17 +78,3 @@ test('snapshots tell each thing once, a cutout before its success', () => {
   assert.deepEqual(types(), ['ready', 'cutout', 'job succeeded']);
   assert.deepEqual(types(), []);
 });
-
-// What a shop's page pays for the widget: less than its peers ask for.
-for (const [limit, ...files] of [
-  [4, 'widget.js'],
-  [10, 'widget-channel.js', 'widget-transport.js', 'widget-upload.js'],
-  [10, 'widget-ui.js', 'widget-progress.js', 'widget-strings.js'],
-  [3, 'widget.css'],
-]) {
-  test(`${files.join(' + ')} stay within ${limit} KB gzipped`, () => {
-    const sizes = files.map((file) => gzipSync(readFileSync(new URL(`../../static/${file}`, import.meta.url)), { level: 9 }).length);
-    const sum = sizes.reduce((a, b) => a + b);
-    assert.ok(sum <= limit * 1024, `${sum} bytes: ${sizes.join(' + ')}`);
-  });
-}
