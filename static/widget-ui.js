@@ -87,6 +87,7 @@ class View {
   #outcome = null; // the tools around a result, and what brings them
   #problem = null; // of the run
   #notify = null;
+  #run = null; // that the bar shows
   #said = '';
   #urls = { photo: null, result: null };
 
@@ -362,6 +363,9 @@ class View {
       hide('.trouble .another', !photo);
     }
 
+    // Another run is other work, and says that it starts over.
+    if (state.run?.again && state.run.run !== this.#run) this.#bar.reset();
+    this.#run = state.run?.run;
     const warm = warming(state.run, now);
     const work = working(photo?.job, now);
     const fraction = this.#fraction(phase, cold, warm, work);

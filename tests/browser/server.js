@@ -41,18 +41,18 @@ export async function startServer(t, ...args) {
   child.on('error', (error) => (log += error));
   let over = false;
   child.on('close', () => (over = true));
-  t.after(async () => {
+  const stop = async (signal = 'SIGKILL') => {
     running.delete(child);
-    if (!over) {
-      child.kill('SIGKILL');
-      await once(child, 'close');
-    }
-  });
+    if (over) return;
+    child.kill(signal);
+    await once(child, 'close');
+  };
+  t.after(() => stop());
 
   const origin = `http://127.0.0.1:${port}`;
   for (const deadline = Date.now() + LISTENING_MS; ; await sleep(25)) {
     const health = await fetch(`${origin}/health`).catch(() => null);
-    if (health?.ok) return { origin, port, log: () => log };
+    if (health?.ok) return { origin, port, log: () => log, stop };
     if (over || Date.now() > deadline) throw new Error(`${bin} doesn't answer at ${origin}/health; it said:\n${log}`);
   }
 }

@@ -25,3 +25,11 @@ element!.addEventListener('warmcut:warming_abandoned', ({ detail }) => detail.re
 void line.warm('wish');
 // @ts-expect-error: no such format
 void line.upload(new File([], 'cat.jpg'), { format: 'gif' });
+
+// What the server was recorded to say is what these types say.
+import type { JobEvent, ProblemEvent, ReadyEvent, SessionEvent, StageEvent, UploadEvent } from '../../static/widget.js';
+import { recorded } from './recorded.js';
+
+type Said = SessionEvent | StageEvent | ReadyEvent | UploadEvent | JobEvent | CutoutEvent | ProblemEvent;
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+export const said: readonly DeepReadonly<Said>[] = Object.values(recorded).flat();
