@@ -136,6 +136,6 @@ export class Outcome {
     } catch {
       said = 'uncopied';
     }
-    for (const place of ['.label', '[role=status]']) this.#$(place).textContent = this.#words.say(said);
+    for (const place of ['.rest', '[role=status]']) this.#$(place).textContent = this.#words.say(said);
   }
 }

@@ -46,9 +46,10 @@ const TEMPLATE = `
     <button type="button" class="notify" part="button notify" hidden></button>
   </div>
   <div class="foot" part="foot">
-    <p class="line"><b class="label" id="label"></b> <span class="aside"></span></p>
-    <div class="bar" part="bar" role="progressbar" aria-labelledby="label" aria-valuemin="0" aria-valuemax="100"><i part="fill"></i></div>
     <ol class="steps" part="steps">${LIST}</ol>
+    <div class="bar" part="bar" role="progressbar" aria-labelledby="label" aria-valuemin="0" aria-valuemax="100"><i part="fill"></i></div>
+    <p class="line"><b class="label" id="label"></b> <span class="aside"></span></p>
+    <p class="rest"></p>
     <p class="row ends"><a class="download main" part="button download"></a><button type="button" class="another" part="button"></button></p>
   </div>
   <p class="sr" role="status"></p>
@@ -348,7 +349,7 @@ class View {
     hide('.ends', phase !== 'done');
     const page = this.#host.getAttribute('layout') === 'page';
     hide('.bar', !busy && phase !== 'ready');
-    hide('.steps', !page && (phase === 'idle' || phase === 'done' || !(state.run || photo)));
+    hide('.steps', !page && !busy && phase !== 'ready');
 
     const { limits } = state.session ?? {};
     const size = limits && this.#words.megabytes(limits.max_upload_bytes);
@@ -419,15 +420,19 @@ class View {
       position: job?.position ?? '',
       time: result?.timings_ms && this.#words.time(result.timings_ms.total),
     });
-    this.#put('.label', phase !== 'failed' ? label : this.#$('.steps').hidden ? this.#$('.limits').textContent : '');
+    const smaller = fitted && phase === 'done' && this.#say('fit', { size: `${fitted.width} × ${fitted.height}` });
+    // In two places, since a text that moved would be a layout shift.
+    this.#$('.rest').hidden = !resting;
+    this.#$('.line').hidden = resting;
+    if (resting) this.#put('.rest', [phase === 'failed' ? this.#$('.limits').textContent : label, smaller].filter(Boolean).join(', '));
+    else this.#put('.label', label);
 
-    const waits = !resting && phase !== 'ready' && phase !== 'connecting' && !lost;
+    const waits = phase !== 'ready' && phase !== 'connecting' && !lost;
     let left = '';
     if (late) left = this.#say('late');
     else if (eta !== null) left = eta < 4000 ? this.#say('soon') : this.#say('eta', { seconds: rounded(eta) });
     const reached = fraction === null ? '' : this.#words.percent(fraction);
-    const smaller = fitted && phase === 'done' ? this.#say('fit', { size: `${fitted.width} × ${fitted.height}` }) : '';
-    this.#put('.aside', waits ? [reached, left].filter(Boolean).join(' · ') : smaller);
+    this.#put('.aside', waits ? [reached, left].filter(Boolean).join(' · ') : '');
 
     // Only what changed the situation is read aloud, not every tick of a clock.
     const stage = phase === 'warming' || phase === 'starting' ? current(state.run)?.stage : null;

@@ -39,8 +39,14 @@ export async function openPage(t, { server, init, ...context } = {}) {
   await page.addInitScript(() => {
     addEventListener('securitypolicyviolation', (event) => console.error('CSP', event.violatedDirective, event.blockedURI));
     window.shifted = 0;
+    window.shifts = [];
     new PerformanceObserver((list) => {
-      for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+      for (const { hadRecentInput, value, sources } of list.getEntries()) {
+        if (hadRecentInput) continue;
+        window.shifted += value;
+        const name = (node) => `${node?.nodeName} ${node?.className ?? ''} ${node?.textContent?.trim().slice(0, 40)}`;
+        window.shifts.push(...sources.map(({ node, previousRect, currentRect }) => `${name(node)}: ${JSON.stringify(previousRect)} to ${JSON.stringify(currentRect)}`));
+      }
     }).observe({ type: 'layout-shift', buffered: true });
   });
   if (init) await page.addInitScript(init);

@@ -3,69 +3,42 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, launch, openPage, phase, quit } from './browser.js';
-import { cutout, event, startScript } from './scripted.js';
+import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, launch, phase, quit } from './browser.js';
+import { cutout } from './scripted.js';
+import { eta, visit } from './visit.js';
 
 const options = { timeout: 2 * TIMEOUT_MS };
 
 before(launch);
 after(quit);
 
-const START = Date.parse('2026-01-01T12:00:00Z');
-
-const eta = (p50, p90) => ({ p50, p90 });
-
-/** The upload page with its clock paused and a channel open, and a way to let time pass. */
-async function visit(t) {
-  const script = await startScript(t);
-  const page = await openPage(t);
-  await page.clock.install({ time: START });
-  await page.goto(`${script.origin}/upload.html`);
-  await page.locator('warm-cutout .choose').waitFor();
-  await page.clock.pauseAt(START + 60_000);
-  await page.locator('warm-cutout').evaluate((host) => {
+/** A visit whose widget is sampled. */
+async function watched(t) {
+  const seen = await visit(t);
+  await seen.warm();
+  await seen.page.locator('warm-cutout').evaluate((host) => {
     window.samples = [];
     const root = host.shadowRoot;
     const text = (selector) => root.querySelector(selector).textContent;
     setInterval(() => {
       const bar = root.querySelector('[role=progressbar]');
       window.samples.push({
-        at: Date.now(),
         phase: root.querySelector('.box').dataset.phase,
         value: bar.ariaValueNow === null ? null : Number(bar.ariaValueNow),
-        width: bar.firstChild.style.transform,
         label: text('.label'),
         aside: text('.aside'),
         said: text('[role=status]'),
       });
     }, 100);
   });
-  let now = START + 60_000;
-  let channel = null;
-  const pass = async (ms) => {
-    await page.clock.runFor(ms);
-    now += ms;
-  };
-  /** Says an event of now, and waits until the page has heard it. */
-  const say = async (type, like, more, bytes) => {
-    const heard = page.evaluate((type) => import('/widget.js').then(({ connect }) =>
-      new Promise((resolve) => connect().addEventListener(type, resolve, { once: true }))), type);
-    await page.evaluate(() => 0); // the listener is there
-    channel.say(event(type, like, { at_ms: now, ...more }), bytes);
-    await heard;
-  };
-  await page.evaluate(() => import('/widget.js').then(({ connect }) => connect().warm('hover')));
-  channel = await script.opened();
-  await say('session');
-  const samples = () => page.evaluate(() => window.samples.splice(0));
-  return { page, script, say, pass, samples, channel: () => channel, reopened: async () => (channel = await script.opened()), now: () => now };
+  return { ...seen, samples: () => seen.page.evaluate(() => window.samples.splice(0)) };
 }
 
 /** Each text in the order in which it came. */
 const course = (samples, name) => samples.map((sample) => sample[name]).filter((value, i, all) => value !== all[i - 1]);
 
 test('a slow warm-up is shown honestly, to the end', options, async (t) => {
-  const { page, say, pass, samples } = await visit(t);
+  const { page, say, pass, samples } = await watched(t);
   await say('stage', { stage: 'container', status: 'started' }, { eta_ms: eta(8000, 12_000), run_eta_ms: eta(40_000, 70_000) });
   await pass(9000);
   await say('stage', { stage: 'container', status: 'done' }, { elapsed_ms: 9000, eta_ms: null, run_eta_ms: eta(32_000, 58_000) });
@@ -109,7 +82,7 @@ test('a slow warm-up is shown honestly, to the end', options, async (t) => {
 });
 
 test('without measured runs the bar claims nothing, and the time that passed is told', options, async (t) => {
-  const { page, say, pass, samples } = await visit(t);
+  const { page, say, pass, samples } = await watched(t);
   await say('stage', { stage: 'container', status: 'started' });
   await pass(3000);
   await say('stage', { stage: 'container', status: 'done' }, { elapsed_ms: 3000 });
@@ -127,7 +100,7 @@ test('without measured runs the bar claims nothing, and the time that passed is 
 });
 
 test('a stage that is tried once more says so, and a run that starts over says that', options, async (t) => {
-  const { page, say, pass, samples } = await visit(t);
+  const { page, say, pass, samples } = await watched(t);
   const usual = { eta_ms: eta(10_000, 20_000), run_eta_ms: eta(15_000, 25_000) };
   await say('stage', { stage: 'model_load', status: 'started' }, usual);
   await pass(5000);
@@ -148,7 +121,7 @@ test('a stage that is tried once more says so, and a run that starts over says t
 });
 
 test('a photo that is chosen while the model warms is sent, waits, and is cut out', options, async (t) => {
-  const { page, say, pass, samples, channel } = await visit(t);
+  const { page, say, pass, samples, channel } = await watched(t);
   const usual = { eta_ms: eta(20_000, 30_000), run_eta_ms: eta(30_000, 40_000) };
   await say('stage', { stage: 'container', status: 'done' }, { run_eta_ms: eta(30_000, 40_000) });
   await say('stage', { stage: 'model_load', status: 'started' }, usual);
