@@ -62,9 +62,20 @@ async function styles() {
   return new CSSStyleSheet().replace(text);
 }
 
+/** A rem below this is a theme's that counts in tens. */
+const SMALL_PX = 13;
+
+/** Such a theme's own texts have their size from elsewhere: the widget's, from the text around it. */
+function size(host) {
+  const { fontSize } = getComputedStyle(document.documentElement);
+  const given = getComputedStyle(host).getPropertyValue('--warmcut-unit');
+  if (parseFloat(fontSize) < SMALL_PX && !given) host.style.setProperty('--warmcut-unit', getComputedStyle(host.parentElement ?? host).fontSize);
+}
+
 /** Fills an element with the interface; `field` is the element's place in its form. */
 export async function mount(host, connection, field) {
   sheet ??= styles();
+  size(host);
   const root = host.shadowRoot ?? host.attachShadow({ mode: 'open', delegatesFocus: true });
   root.adoptedStyleSheets = [await sheet];
   root.innerHTML = TEMPLATE;
@@ -205,6 +216,7 @@ class View {
 
   /** The element's value in its form; a required one is missed there. */
   #fill(value = null) {
+    this.#host.value = value;
     this.#field.setFormValue(value);
     const missing = this.#host.hasAttribute('required') && !value;
     this.#field.setValidity({ valueMissing: missing }, missing ? this.#say('required') : '', this.#$('.choose'));
@@ -341,6 +353,7 @@ class View {
     const hide = (selector, hidden) => (this.#$(selector).hidden = hidden);
 
     this.#$('.box').dataset.phase = phase;
+    this.#state(phase, Boolean(photo?.task));
     hide('.empty', Boolean(photo) || phase === 'failed');
     hide('.trouble', phase !== 'failed');
     hide('.photo', !photo || phase === 'failed');
@@ -387,6 +400,19 @@ class View {
     if (!busy) {
       clearInterval(this.#ticker);
       this.#ticker = 0;
+    }
+  }
+
+  /** What a shop's own style sheet and scripts may ask for: `warm-cutout:state(busy)`. */
+  #state(phase, busy) {
+    const { states } = this.#field;
+    if (!states || (states.has(phase) && states.has('busy') === busy)) return;
+    try {
+      states.clear();
+      states.add(phase);
+      if (busy) states.add('busy');
+    } catch {
+      // Before they were standardised, states had to begin with dashes.
     }
   }
 

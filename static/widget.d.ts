@@ -214,8 +214,14 @@ export function connect(options?: { server?: string; key?: string }): Connection
 /** Whether this visitor is not warmed for before an explicit click. */
 export const holdout: boolean;
 
-/** `<warm-cutout>`. */
+/**
+ * `<warm-cutout>`. Attributes: `name`, `required`, `layout="page"`, `format`, `channels`, `bg-color`, `crop`, `size`, `model`,
+ * `grounds` (colours to look at the cutout on), `data-strings` (JSON). Its states, for `:state()`: one of `idle connecting warming ready
+ * uploading starting waiting queued processing done failed`, and `busy` while a photo is on its way.
+ */
 export interface WarmCutout extends HTMLElement {
+  /** The cutout's lasting address, which its form sends under its name; null without one. */
+  readonly value: string | null;
   /** Words instead of ours, by the names in `widget-strings.js`; set before the interface comes. */
   strings?: Record<string, string>;
   /** Brings the interface. */

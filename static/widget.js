@@ -191,6 +191,9 @@ else view();
 class WarmCutout extends HTMLElement {
   static formAssociated = true;
 
+  /** What its form sends; null without a cutout. */
+  value = null;
+
   #view;
   #field = this.attachInternals();
 
