@@ -83,6 +83,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let keys = config.keys.as_deref().map(Keys::read).transpose().context("--keys")?;
         let metrics = telemetry::metrics()?;
+        tokio::spawn(telemetry::upkeep(metrics.clone()));
         let address = config.address()?;
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;

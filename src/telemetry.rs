@@ -1,8 +1,10 @@
 //! Logs to standard error, metrics to `/metrics`.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::time::MissedTickBehavior;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
@@ -11,6 +13,9 @@ use crate::config::LogFormat;
 const WARMUP_BUCKETS: [f64; 11] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 180.0];
 /// Seconds; one step of a job.
 const STEP_BUCKETS: [f64; 11] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+
+/// A histogram holds all that is measured until it is put into buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Begins logging. `RUST_LOG` chooses what is logged.
 pub fn log(format: LogFormat) {
@@ -39,6 +44,16 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     let _ = metrics::set_global_recorder(recorder);
     describe();
     Ok(handle)
+}
+
+/// Puts measurements into their buckets, for ever: else only who asks for `/metrics` does, and nobody may.
+pub async fn upkeep(metrics: PrometheusHandle) {
+    let mut every = tokio::time::interval(UPKEEP);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        metrics.run_upkeep();
+    }
 }
 
 fn describe() {
