@@ -172,6 +172,7 @@ impl Server {
             },
             ping_every: config.ping_every,
             proxies: config.proxies,
+            analytics_rate: http::Rate::default(),
             metrics,
             static_dir: config.static_dir.clone(),
             waiters: http::Waiters::default(),

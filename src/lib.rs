@@ -14,8 +14,8 @@
 //! | room | holds |
 //! | --- | --- |
 //! | [`config`] | the validated configuration |
-//! | [`protocol`] | the wire: events, messages, options, problem codes |
-//! | [`http`] | channels, uploads, results, the older endpoints, admission, assets |
+//! | [`protocol`] | the wire: events, messages, options, analytics, problem codes |
+//! | [`http`] | channels, uploads, results, analytics, the older endpoints, admission, assets |
 //! | [`session`] | tokens, logs and their order, the registry |
 //! | [`warmup`] | a run, its stages, tries, validation, history, audit |
 //! | [`cutout`] | intake, queue, workers, pipeline, image codecs, results |

@@ -14,6 +14,8 @@ const WARMUP_BUCKETS: [f64; 11] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 6
 /// Seconds; one step of a job.
 const STEP_BUCKETS: [f64; 11] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
 
+/// Seconds; what a shopper waits for, from a warm model and a warm cache to a serverless GPU that sleeps.
+const SHOPPER_BUCKETS: [f64; 13] = [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 180.0];
 /// A histogram holds all that is measured until it is put into buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -38,6 +40,7 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Full("warmcut_warmup_seconds".into()), &WARMUP_BUCKETS)?
         .set_buckets_for_metric(Matcher::Suffix("_step_seconds".into()), &STEP_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full("warmcut_job_seconds".into()), &WARMUP_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Prefix("warmcut_analytics_".into()), &SHOPPER_BUCKETS)?
         .build_recorder();
     let handle = HANDLE.get_or_init(|| recorder.handle()).clone();
     // The same as above: only the first recorder counts.
@@ -81,4 +84,28 @@ fn describe() {
     describe_histogram!("warmcut_warmup_seconds", "From a run's start to ready or failed");
     describe_histogram!("warmcut_job_seconds", "From an upload's acceptance to its cutout");
     describe_histogram!("warmcut_job_step_seconds", "The steps of a job");
+    // As shoppers' browsers tell it. `shop` is its name in the key file, empty for our own pages;
+    // `holdout` is true for visitors of the share that isn't warmed for.
+    describe_counter!("warmcut_analytics_warming_started_total", "Shoppers' intents that opened a channel");
+    describe_histogram!("warmcut_analytics_warming_completed_seconds", "From a shopper's intent to ready");
+    describe_counter!(
+        "warmcut_analytics_warming_abandoned_total",
+        "Shoppers who left without a photo; with ready=true the model was warmed for nobody"
+    );
+    describe_histogram!(
+        "warmcut_analytics_warming_abandoned_seconds",
+        "From the intent of a shopper who left without a photo to the leave"
+    );
+    describe_counter!(
+        "warmcut_analytics_upload_started_total",
+        "Shoppers' photos, by whether the model was ready"
+    );
+    describe_histogram!(
+        "warmcut_analytics_cutout_completed_seconds",
+        "From a shopper's choice of a photo to the cutout on the page"
+    );
+    describe_counter!(
+        "warmcut_analytics_rejected_total",
+        "Requests to tell of shoppers that were refused, by code"
+    );
 }

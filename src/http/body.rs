@@ -63,15 +63,14 @@ impl SharedBody {
 
     /// The refusal that a body above its limit gets, or one that was not waited for, whatever its parser
     /// made of it.
-    fn ended_here(&self) -> Option<Refusal> {
+    pub(super) fn ended_here(&self) -> Option<Refusal> {
         let bounded = self.0.lock();
         if bounded.exceeded {
             let limit = bounded.limit;
-            let message =
-                format!("more than {limit} bytes came, the most that is taken; send a smaller photo");
+            let message = format!("more than {limit} bytes came, the most that is taken; send less");
             return Some(Refusal::new(Code::UploadTooLarge, message));
         }
-        let message = "the server is going away; send the photo again in a moment";
+        let message = "the server is going away; send it again in a moment";
         bounded.cut_short.then(|| Refusal::new(Code::Draining, message))
     }
 
@@ -114,7 +113,7 @@ pub(super) async fn in_time<T>(next: impl Future<Output = T>) -> Result<T, BodyE
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
-    #[error("the connection ended before the photo did")]
+    #[error("the connection ended before the body did")]
     Gone,
     #[error("no byte came for {} s", SILENCE.as_secs())]
     Silent,

@@ -12,15 +12,12 @@ use super::admission::bearer;
 use super::error::{Answer, Refusal};
 use super::headers::text;
 use crate::clock;
-use crate::protocol::{Code, Event, Framed, SessionEvent};
+use crate::protocol::{Code, Event, Framed, SessionEvent, Trigger};
 use crate::session::follow::Start;
 use crate::session::registry::ChannelGuard;
 use crate::session::{Follower, Opened, Opening};
 use crate::warmup::{Cause, PoolError};
 
-/// What a shopper may have done.
-const TRIGGERS: [&str; 8] =
-    ["page_view", "hover", "focus", "touch", "viewport", "selector", "upload", "manual"];
 /// A client that comes back waits so long, so that not all of them come at once to what starts next.
 const RECONNECT: Duration = Duration::from_millis(1000);
 
@@ -56,8 +53,9 @@ pub(super) async fn open(
         return Err(Refusal::new(Code::Draining, "the server is going away; try again in a moment"));
     }
     let trigger = query.trigger.as_deref();
-    if let Some(unknown) = trigger.filter(|trigger| !TRIGGERS.contains(trigger)) {
-        let message = format!("trigger={unknown:.40} is not known; it is one of {}", TRIGGERS.join(", "));
+    if let Some(unknown) = trigger.filter(|trigger| Trigger::named(trigger).is_none()) {
+        let known = Trigger::ALL.map(Trigger::as_str).join(", ");
+        let message = format!("trigger={unknown:.40} is not known; it is one of {known}");
         return Err(Refusal::new(Code::BadRequest, message));
     }
     let opened = match token.or(bearer(headers)).or(query.token.as_deref()) {

@@ -5,6 +5,7 @@
 
 mod address;
 mod admission;
+mod analytics;
 mod assets;
 mod body;
 mod channel;
@@ -17,6 +18,7 @@ mod keys;
 mod legacy;
 mod one_shot;
 mod ops;
+mod rate;
 mod results;
 pub mod serve;
 mod sessions;
@@ -49,6 +51,7 @@ use crate::warmup::Pool;
 
 pub use admission::Admission;
 pub use keys::{Keys, KeysError, normal_origin};
+pub use rate::Rate;
 pub use wait::Waiters;
 
 /// Everything that handlers stand on.
@@ -77,6 +80,8 @@ pub struct App {
     pub ping_every: Duration,
     /// Proxies in front that append to `X-Forwarded-For`.
     pub proxies: usize,
+    /// How often an address may tell of its shoppers.
+    pub analytics_rate: Rate,
     /// Prometheus text.
     pub metrics: PrometheusHandle,
     /// Pages from a folder instead of the built-in ones.
@@ -106,7 +111,8 @@ pub fn router(app: AppState) -> Router {
         .route("/v1/sessions/{session}/jobs/{job}/cutout", get(results::cutout))
         .route("/v1/sessions/{session}/jobs/{job}/preview", get(results::preview))
         .route("/v1/cutouts", post(one_shot::cutouts))
-        .route("/v1/cutouts/{id}", get(results::lasting));
+        .route("/v1/cutouts/{id}", get(results::lasting))
+        .route("/v1/analytics", post(analytics::tell));
     let older = Router::new()
         .route("/health", get(legacy::health))
         .route("/warmup", post(legacy::warmup).get(legacy::warmup))

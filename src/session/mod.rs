@@ -22,4 +22,4 @@ pub use key::EventKey;
 pub use log::{Entry, LogError, Logs, Read};
 pub use memory_log::MemoryLogs;
 pub use registry::{MemorySessions, OpenError, Opened, Opening, Session, SessionError, Sessions};
-pub use table::SessionBounds;
+pub use table::{SessionBounds, counted_as};

@@ -41,12 +41,8 @@ pub(super) enum Owner {
 }
 
 impl Owner {
-    /// An IPv6 visitor has a whole /64 to choose from, so that is what is bounded.
     pub(super) fn of_address(address: IpAddr) -> Self {
-        Self::Address(match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-        })
+        Self::Address(counted_as(address))
     }
 
     fn bound(&self, bounds: &SessionBounds) -> usize {
@@ -61,6 +57,15 @@ impl Owner {
             Self::Address(_) => OpenError::AddressFull { limit },
             Self::Shop(_) => OpenError::ShopFull { limit },
         }
+    }
+}
+
+/// What stands for an address where visitors are counted: an IPv6 visitor has a whole /64 to choose from,
+/// so that is what is bounded.
+pub fn counted_as(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test that can't go on has failed")]
 
 mod admission;
+mod analytics;
 mod bad_input;
 mod channels;
 mod command_line;

@@ -15,9 +15,14 @@ struct Program(Child);
 impl Program {
     /// Starts a server with a temporary folder of its own and waits until it says where it listens.
     fn start(temp: &Path) -> (Self, String) {
+        Self::start_logging(temp, "off", Stdio::null())
+    }
+
+    /// The same, with its log.
+    fn start_logging(temp: &Path, filter: &str, log: Stdio) -> (Self, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_warmcut"));
-        command.env("TMPDIR", temp);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.env("TMPDIR", temp).env("RUST_LOG", filter);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -83,4 +88,30 @@ async fn what_a_killed_program_leaves_behind_goes_at_the_next_start_and_what_liv
     };
     tokio::time::timeout(PATIENCE, swept).await.expect("the killed one's goes");
     assert_eq!(spools(temp.path()), 2);
+}
+
+#[tokio::test]
+async fn what_is_told_of_shoppers_is_in_no_log() {
+    let temp = tempfile::tempdir().unwrap();
+    let log = temp.path().join("log");
+    // The libraries below log what passes through them at `trace`, for people who look for it.
+    let file = std::fs::File::create(&log).unwrap();
+    let (mut program, url) = Program::start_logging(temp.path(), "debug,warmcut=trace", file.into());
+    for body in [
+        r#"{"events":[{"event":"upload_started","was_warmed":true}]}"#,
+        r#"{"events":[{"event":"upload_started","was_warmed":"marked"}]}"#,
+        "marked",
+    ] {
+        let request = client().post(format!("{url}/v1/analytics?key=pk_marked"));
+        let request = request.header("content-type", "text/plain").header("x-forwarded-for", "192.0.2.77");
+        let status = request.body(body).send().await.unwrap().status().as_u16();
+        assert_eq!(status, if body.contains("marked") { 400 } else { 204 });
+    }
+    program.terminate();
+    program.gone().await;
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("/v1/analytics"), "requests are logged: {log}");
+    for trace in ["marked", "upload_started", "192.0.2.77"] {
+        assert!(!log.contains(trace), "{trace}: {log}");
+    }
 }
