@@ -18,8 +18,25 @@ use crate::session::token::digest_bytes;
 #[folder = "static/"]
 struct Built;
 
-/// Our pages need nothing from elsewhere.
-const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'";
+/// Our pages need nothing from elsewhere, whatever somebody gets into them. `'self'` is the origin that the
+/// browser sees, behind a proxy too, and its WebSocket (CSP level 3); an older browser's widget goes on over
+/// server-sent events. Photos and cutouts are shown from memory, as `blob:`.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; worker-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
+/// What the widget never asks for. A file input opens a camera without it.
+const PERMISSIONS: &str = "camera=(), microphone=(), geolocation=(), payment=(), usb=()";
+/// Pages are documents of their own, and what they load for themselves is nobody else's.
+const OF_PAGES: [(&str, &str); 4] = [
+    ("content-security-policy", POLICY),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+    ("permissions-policy", PERMISSIONS),
+    ("cross-origin-opener-policy", "same-origin"),
+];
+/// A service worker answers for our pages, so it reaches no further than they do.
+const OF_WORKERS: [(&str, &str); 2] =
+    [("content-security-policy", POLICY), ("cross-origin-resource-policy", "same-origin")];
+/// The widget runs in pages of shops.
+const OF_FILES: [(&str, &str); 2] =
+    [("access-control-allow-origin", "*"), ("cross-origin-resource-policy", "cross-origin")];
 
 /// Serves a file, or says that there is none.
 pub(super) async fn serve(
@@ -103,17 +120,23 @@ fn inside(folder: &Path, path: &str) -> Option<PathBuf> {
 }
 
 fn send(path: &str, bytes: Vec<u8>, etag: &str, asked: &HeaderMap) -> Response {
-    let (mime, is_page) = match path.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("html") => ("text/html; charset=utf-8", true),
-        Some("js") => ("text/javascript; charset=utf-8", false),
-        Some("css") => ("text/css; charset=utf-8", false),
-        Some("svg") => ("image/svg+xml", false),
-        Some("jpg") => ("image/jpeg", false),
-        Some("png") => ("image/png", false),
-        Some("webp") => ("image/webp", false),
-        Some("json") => ("application/json", false),
-        Some("md" | "txt" | "ts") => ("text/plain; charset=utf-8", false),
-        _ => ("application/octet-stream", false),
+    let mime = match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("jpg") => "image/jpeg",
+        Some("png") => "image/png",
+        Some("webp") => "image/webp",
+        Some("json") => "application/json",
+        Some("webmanifest") => "application/manifest+json",
+        Some("md" | "txt" | "ts") => "text/plain; charset=utf-8",
+        _ => "application/octet-stream",
+    };
+    let own: &[_] = match path.rsplit('/').next() {
+        _ if mime.starts_with("text/html") => &OF_PAGES,
+        Some("sw.js") => &OF_WORKERS,
+        _ => &OF_FILES,
     };
     // Addresses carry no version, and modules of two versions must not meet: a browser asks each time,
     // and the answer is mostly 304. Pictures may be a day old.
@@ -128,15 +151,10 @@ fn send(path: &str, bytes: Vec<u8>, etag: &str, asked: &HeaderMap) -> Response {
     } else {
         (headers, [(header::CONTENT_TYPE, mime)], Body::from(bytes)).into_response()
     };
-    let out = response.headers_mut();
-    if is_page {
-        out.insert(header::CONTENT_SECURITY_POLICY, header::HeaderValue::from_static(POLICY));
-    } else {
-        // The widget runs in pages of shops.
-        out.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, header::HeaderValue::from_static("*"));
-        let policy = header::HeaderName::from_static("cross-origin-resource-policy");
-        out.insert(policy, header::HeaderValue::from_static("cross-origin"));
-    }
+    let own = own.iter().map(|&(name, value)| {
+        (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
+    });
+    response.headers_mut().extend(own);
     response
 }
 

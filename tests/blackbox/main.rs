@@ -12,6 +12,7 @@ mod edges;
 mod golden;
 mod jobs;
 mod older;
+mod pages;
 mod process;
 mod script;
 mod shutdown;
