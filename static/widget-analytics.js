@@ -15,8 +15,13 @@ const MOST = 32;
 /** Events of one moment go in one beacon. */
 const GATHER_MS = 5000;
 
+/** Who comes back to a tab after hours waited for no model. */
+const LONGEST_MS = 3_600_000;
+
 /** A page that goes away so soon after a link of the shop was followed went there. */
 const MOVING_MS = 30_000;
+
+const whole = (ms) => Math.min(LONGEST_MS, Math.max(0, Math.round(ms)));
 
 const SINKS = {
   beacon: (events, { server, key }) => {
@@ -73,7 +78,7 @@ export class Analytics {
   ready(at) {
     if (this.#told.ready) return;
     this.#keep({ ready: true });
-    const duration_ms = Math.max(0, Math.round(at - this.#told.at));
+    const duration_ms = whole(at - this.#told.at);
     this.#tell('warming_completed', { duration_ms, cold: at > this.#told.at });
   }
 
@@ -82,14 +87,14 @@ export class Analytics {
     this.#keep({ uploaded: true });
     this.#tell('upload_started', { was_warmed });
     const began = performance.now();
-    return (cached) => this.#tell('cutout_completed', { duration_ms: Math.round(performance.now() - began), cached });
+    return (cached) => this.#tell('cutout_completed', { duration_ms: whole(performance.now() - began), cached });
   }
 
   #left() {
     const { trigger, at, ready = false, uploaded, left } = this.#told;
     if (!at || uploaded || left || performance.now() - this.#movedAt < MOVING_MS) return;
     this.#keep({ left: true });
-    this.#tell('warming_abandoned', { trigger, duration_ms: Math.max(0, Math.round(this.#connection.now() - at)), ready });
+    this.#tell('warming_abandoned', { trigger, duration_ms: whole(this.#connection.now() - at), ready });
   }
 
   #keep(more) {
