@@ -57,9 +57,10 @@ export async function startServer(t, ...args) {
   }
 }
 
-/** A shop: one page at an origin of its own, under a policy as a careful shop would send it. */
-export async function startShop(t, port, html, policy) {
+/** A shop: one page at an origin of its own and its style sheet, under a policy as a careful shop would send it. */
+export async function startShop(t, port, html, policy, style = '') {
   const server = http.createServer((request, response) => {
+    if (request.url === '/shop.css') return response.writeHead(200, { 'Content-Type': 'text/css' }).end(style);
     if (request.url !== '/') return response.writeHead(request.url === '/favicon.ico' ? 204 : 404).end();
     response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': policy }).end(html);
   });
@@ -72,20 +73,20 @@ export async function startShop(t, port, html, policy) {
 }
 
 /** A server with keys, a shop that is on the list, and one that is not; each with a widget on its page. */
-export async function street(t, { tag = '', body = '<warm-cutout></warm-cutout>' } = {}) {
+export async function street(t, { tag = '', body = '<warm-cutout></warm-cutout>', style, args = [] } = {}) {
   const [ours, theirs] = [await freePort(), await freePort()];
   const folder = mkdtempSync(path.join(tmpdir(), 'warmcut-keys-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const keys = path.join(folder, 'keys.json');
   const shop = { name: 'demo', publishable: 'pk_demo', secret: 'sk_demo_secret', origins: [`http://127.0.0.1:${ours}`] };
   writeFileSync(keys, JSON.stringify({ shops: [shop] }));
-  const server = await startServer(t, '--keys', keys);
+  const server = await startServer(t, '--keys', keys, ...args);
   const host = server.origin;
-  const html = `<!doctype html><html lang="en"><meta charset="utf-8"><title>A shop</title>
+  const html = `<!doctype html><html lang="en"><meta charset="utf-8"><title>A shop</title>${style ? '<link rel="stylesheet" href="/shop.css">' : ''}
     <h1>A shop</h1>${body}
     <script type="module" src="${host}/widget.js" data-key="pk_demo" ${tag}></script>`;
-  const policy = `default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace('http', 'ws')}; img-src blob:; style-src 'none'`;
-  return { server, shop: await startShop(t, ours, html, policy), stranger: await startShop(t, theirs, html, policy) };
+  const policy = `default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace('http', 'ws')}; img-src blob:; style-src ${style ? "'self'" : "'none'"}`;
+  return { server, shop: await startShop(t, ours, html, policy, style), stranger: await startShop(t, theirs, html, policy, style) };
 }
 
 /** A proxy before a port whose connections can all be cut at once. */
