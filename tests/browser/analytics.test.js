@@ -102,6 +102,10 @@ test('who leaves without a photo is a warm-up for nobody, and who goes on in the
   await page.locator('warm-cutout').hover();
   await phase(page, 'ready');
   assert.deepEqual(await told(), [], 'the visit goes on, and began only once');
+  await counted([
+    'warmcut_analytics_warming_completed_seconds_count{shop="demo",cold="true",holdout="false"} 1',
+    'warmcut_analytics_warming_started_total{shop="demo",trigger="hover",holdout="false"} 1',
+  ]);
 
   await page.goto('about:blank');
   await counted([
