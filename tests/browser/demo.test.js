@@ -131,28 +131,3 @@ test('the keyboard alone gets there', options, async (t) => {
   await assertCutout(page);
   assert.match(await focused(), /download|another/, 'the focus is where it goes on');
 });
-
-for (const path of ['/', '/upload.html']) {
-  test(`${path} fits every screen, light and dark`, options, async (t) => {
-    const server = await startServer(t);
-    for (const width of [320, 360, 768, 1440]) {
-      for (const colorScheme of ['light', 'dark']) {
-        const page = await openPage(t, { server, viewport: { width, height: 800 }, colorScheme });
-        await page.goto(server.origin + path);
-        await page.locator('warm-cutout').scrollIntoViewIfNeeded(); // it comes when it is about to be seen
-        await page.locator('warm-cutout .choose').waitFor();
-        const wide = await page.evaluate(() => {
-          const room = document.documentElement.clientWidth;
-          return document.documentElement.scrollWidth <= room ? [] : [...document.querySelectorAll('*')]
-            .filter((element) => element.getBoundingClientRect().right > room + 1)
-            .map((element) => `${element.localName}.${element.className}`);
-        });
-        assert.deepEqual(wide, [], `nothing is wider than ${width} px`);
-        assert.ok((await page.evaluate(() => window.shifted)) < 0.01, `nothing moves at ${width} px`);
-        await shot(page, `${path === '/' ? 'demo' : 'upload'}-${width}-${colorScheme}`);
-        assertQuiet(page);
-        await page.context().close();
-      }
-    }
-  });
-}
