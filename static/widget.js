@@ -143,19 +143,25 @@ function intend(trigger) {
 // Listening on the document covers elements that come later, such as a theme's section reload.
 let over = null;
 let dwell = 0;
-document.addEventListener('pointerover', ({ target, pointerType }) => {
-  const hot = target.closest?.(`${HOT}, ${SELECTOR}`) ?? null;
-  if (hot === over || pointerType === 'touch') return;
-  over = hot;
-  clearTimeout(dwell);
-  const trigger = hot?.matches(HOT) ? 'hover' : 'selector';
-  if (hot) dwell = setTimeout(intend, DWELL_MS[trigger], trigger);
-});
-for (const [type, trigger] of [['focusin', 'focus'], ['touchstart', 'touch'], ['click', 'upload'], ['dragenter', 'upload']]) {
-  const listen = ({ target }) => target.closest?.(HOT) && intend(trigger);
-  document.addEventListener(type, listen, { passive: true, capture: true });
+// Only what a pointer goes out to tells that it left the window, and only what it is over that it came.
+for (const [type, there] of [['pointerover', 'target'], ['pointerout', 'relatedTarget']]) {
+  document.addEventListener(type, (event) => {
+    const hot = event[there]?.closest?.(`${HOT}, ${SELECTOR}`) ?? null;
+    if (hot === over || event.pointerType === 'touch') return;
+    over = hot;
+    clearTimeout(dwell);
+    const trigger = hot?.matches(HOT) ? 'hover' : 'selector';
+    if (hot) dwell = setTimeout(intend, DWELL_MS[trigger], trigger);
+  });
 }
-document.addEventListener('change', ({ target }) => target.closest?.(SELECTOR) && intend('selector'));
+for (const [type, trigger, where = HOT] of [
+  ['focusin', 'focus'], ['touchstart', 'touch'], ['click', 'upload'], ['dragenter', 'upload'], ['change', 'selector', SELECTOR],
+]) {
+  document.addEventListener(type, ({ target, dataTransfer }) => {
+    const bringsFile = !dataTransfer || dataTransfer.types.includes('Files');
+    if (bringsFile && target.closest?.(where)) intend(trigger);
+  }, { passive: true, capture: true });
+}
 
 // The interface is brought where it is about to be seen.
 const near = new IntersectionObserver((entries) => {
@@ -165,24 +171,29 @@ const near = new IntersectionObserver((entries) => {
 }, { rootMargin: '200px' });
 
 let resting = 0;
+let viewing = 0;
+const isSeen = () => document.visibilityState === 'visible';
 function rest() {
   clearTimeout(resting);
-  if (matchMedia('(hover: none) and (pointer: coarse)').matches) resting = setTimeout(look, REST_MS);
+  if (isSeen() && matchMedia('(hover: none) and (pointer: coarse)').matches) resting = setTimeout(look, REST_MS);
 }
 function look() {
-  for (const hot of document.querySelectorAll(HOT)) {
-    const { top, bottom, height } = hot.getBoundingClientRect();
-    if (Math.min(bottom, innerHeight) - Math.max(top, 0) >= height / 2) intend('viewport');
-  }
+  const half = new IntersectionObserver((entries) => {
+    half.disconnect();
+    if (entries.some(({ intersectionRatio }) => intersectionRatio >= 0.5)) intend('viewport');
+  });
+  for (const hot of document.querySelectorAll(HOT)) half.observe(hot);
 }
-document.addEventListener('scroll', rest, { passive: true });
+document.addEventListener('scroll', rest, { passive: true, capture: true });
 
+/** A page is viewed from when it is shown: one in the background isn't, nor one that is prerendered. */
 function view() {
   rest();
-  setTimeout(() => document.visibilityState === 'visible' && intend('page_view'), VIEW_MS);
+  clearTimeout(viewing);
+  if (isSeen()) viewing = setTimeout(intend, VIEW_MS, 'page_view');
 }
-if (document.prerendering) document.addEventListener('prerenderingchange', view, { once: true });
-else view();
+for (const type of ['visibilitychange', 'prerenderingchange']) document.addEventListener(type, view);
+view();
 
 /**
  * `<warm-cutout>`: the place of the interface, which `widget-ui.js` fills. With a `name` it is a field of
@@ -201,6 +212,7 @@ class WarmCutout extends HTMLElement {
     // A form must know that the photo is missing, even where nobody has seen it yet.
     if (this.hasAttribute('required')) this.load().catch(() => {});
     near.observe(this);
+    rest();
   }
 
   disconnectedCallback() {
