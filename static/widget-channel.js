@@ -83,8 +83,8 @@ export class Channel {
   }
 
   #return() {
-    if (!this.#away) return;
     this.#away = false;
+    this.#wake();
     this.#keep();
   }
 
@@ -103,6 +103,7 @@ export class Channel {
     }
     if (!this.#wanted || explicit) this.#trigger = trigger;
     this.#wanted = true;
+    if (explicit) this.#wake();
     this.#keep();
   }
 
@@ -172,12 +173,12 @@ export class Channel {
     this.#running = false;
   }
 
-  /** Waits before the next try: as long as the server asks, or with jitter, ever longer. */
+  /** Waits before the next try: as long as the server asks, or with jitter, ever longer unless woken. */
   #rest(asked, failures) {
     const most = Math.min(BACKOFF_MS.most, BACKOFF_MS.first * 2 ** failures);
     const ms = (asked ?? 0) + Math.random() * most;
     return new Promise((resolve) => {
-      this.#wake = resolve;
+      if (!asked) this.#wake = resolve;
       setTimeout(resolve, ms);
     });
   }
