@@ -268,10 +268,12 @@ export class Channel {
   }
 
   async #fetch(upload, event) {
+    const link = this.#link;
     try {
-      this.#deliver(event, await bytes(this.#link, event));
+      this.#deliver(event, await bytes(link, event));
     } catch (problem) {
-      if (event.type === 'cutout' && this.#link) upload.fail(problem.code ? problem : own('internal', true));
+      // Where the channel has changed meanwhile, the next one asks for what it still owes.
+      if (upload.cutout === event && this.#link === link) upload.fail(problem.code ? problem : own('internal', true));
     }
   }
 
