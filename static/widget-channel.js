@@ -199,7 +199,11 @@ export class Channel {
     this.#remember({});
     this.#lastId = null;
     this.#seen.clear();
-    for (const upload of this.#uploads.values()) if (!upload.ended) upload.restart();
+    for (const upload of this.#uploads.values()) {
+      if (upload.ended) continue;
+      upload.restart();
+      this.#sent(upload, 0, upload.file.size);
+    }
   }
 
   #remember(more) {

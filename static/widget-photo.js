@@ -33,6 +33,8 @@ export class Photo {
 
   uploading(event, now) {
     this.sent = event;
+    // Where the server that had it is gone, it goes up once more.
+    if (event.received_bytes === 0 && this.steps.upload.status === 'done') this.begin(this.task, now);
     if (event.status === 'received') Object.assign(this.steps.upload, { status: 'done', to: event.at_ms ?? now });
   }
 
