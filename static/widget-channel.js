@@ -302,6 +302,7 @@ export class Channel {
         signal.throwIfAborted();
         if (link.socket) await upload.overSocket(link, signal);
         else await upload.overHttp(link, signal, (done, all) => this.#sent(upload, done, all));
+        link.hurry(); // there is a job to ask for
       } catch (error) {
         if (error?.kind === 'expired') {
           this.#forget();
@@ -350,6 +351,7 @@ class Link {
   socket = null;
   drainMs = null;
   since = 0;
+  hurry = () => {}; // where it asks now and then, at once
 
   constructor(server, key, trigger, visit, lastId) {
     visit.nonce ??= random();

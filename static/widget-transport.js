@@ -158,7 +158,8 @@ export async function poll(link, signal) {
     for (;;) {
       const snapshot = await ask('GET', link.url(`/v1/sessions/${session.session}`, {}, false));
       for (const event of told(snapshot, known)) link.onEvent(event);
-      await pause(snapshot.poll_after_ms ?? 1000, signal);
+      const hurried = new Promise((hurry) => (link.hurry = hurry));
+      await Promise.race([pause(snapshot.poll_after_ms ?? 1000, signal), hurried]);
     }
   } catch (error) {
     return error.kind ? error : ending('lost');
