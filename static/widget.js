@@ -145,7 +145,7 @@ let over = null;
 let dwell = 0;
 // Only what a pointer goes out to tells that it left the window, and only what it is over that it came.
 for (const [type, there] of [['pointerover', 'target'], ['pointerout', 'relatedTarget']]) {
-  document.addEventListener(type, (event) => {
+  document.addEventListener(type, (/** @type {any} */ event) => {
     const hot = event[there]?.closest?.(`${HOT}, ${SELECTOR}`) ?? null;
     if (hot === over || event.pointerType === 'touch') return;
     over = hot;
@@ -157,7 +157,7 @@ for (const [type, there] of [['pointerover', 'target'], ['pointerout', 'relatedT
 for (const [type, trigger, where = HOT] of [
   ['focusin', 'focus'], ['touchstart', 'touch'], ['click', 'upload'], ['dragenter', 'upload'], ['change', 'selector', SELECTOR],
 ]) {
-  document.addEventListener(type, ({ target, dataTransfer }) => {
+  document.addEventListener(type, (/** @type {any} */ { target, dataTransfer }) => {
     const bringsFile = !dataTransfer || dataTransfer.types.includes('Files');
     if (bringsFile && target.closest?.(where)) intend(trigger);
   }, { passive: true, capture: true });

@@ -1,7 +1,7 @@
 // A browser, pages that note everything that goes wrong on them, and a look at a result's pixels.
 
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
@@ -10,6 +10,15 @@ mkdirSync(SCREENSHOTS, { recursive: true });
 
 /** A photo whose subject stands in the middle and leaves the corners free. */
 export const PHOTO = fileURLToPath(new URL('../../static/samples/cat.jpg', import.meta.url));
+
+/** The same photo, made large by comments that a decoder skips. */
+export function largePhoto(bytes) {
+  const photo = readFileSync(PHOTO);
+  const comment = Buffer.alloc(2 + 65_535, 'x');
+  comment.set([0xff, 0xfe, 0xff, 0xff]);
+  const comments = Array(Math.ceil(bytes / comment.length)).fill(comment);
+  return { name: 'cat.jpg', mimeType: 'image/jpeg', buffer: Buffer.concat([photo.subarray(0, 2), ...comments, photo.subarray(2)]) };
+}
 
 /** A cold debug build takes its time; a test that hangs shall end all the same. */
 export const TIMEOUT_MS = 60_000;
@@ -22,8 +31,8 @@ const SWITCHES = [
 let browser;
 
 /** The one browser of a test file. */
-export async function launch() {
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: SWITCHES });
+export async function launch({ ignoreDefaultArgs } = {}) {
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: SWITCHES, ignoreDefaultArgs });
 }
 
 export const quit = () => browser?.close();
@@ -58,6 +67,32 @@ export async function openPage(t, { server, init, ...context } = {}) {
 }
 
 export const shot = (page, name) => page.screenshot({ path: `${SCREENSHOTS}${name}.png`, fullPage: true });
+
+/** The addresses of the channels that a page opens, by whatever way, in order. */
+export function channels(page) {
+  const opened = [];
+  page.on('websocket', (socket) => opened.push(new URL(socket.url())));
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    const opens = url.pathname === '/v1/events' ? 'GET' : url.pathname === '/v1/sessions' ? 'POST' : null;
+    if (request.method() === opens) opened.push(url);
+  });
+  return opened;
+}
+
+/** Stops a page's clock, from its first script on: then `page.clock.runFor` alone moves it. */
+export async function stopClock(page) {
+  const start = Date.now();
+  await page.clock.install({ time: start });
+  await page.clock.pauseAt(start + 1000);
+}
+
+/** Shows the page to itself as another tab's neighbour does. */
+export const show = (page, state) =>
+  page.evaluate((state) => {
+    Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, state);
 
 /** Waits until the widget shows a phase, and says what it shows instead when it doesn't. */
 export async function phase(page, ...names) {
@@ -125,3 +160,16 @@ export function blockWebSocket() {
     close() {}
   };
 }
+
+/** The same for one that lets no stream of events through. */
+function blockEvents() {
+  const { fetch } = window;
+  window.fetch = (url, ...more) => (/\/v1\/events\b/.test(url) ? Promise.reject(new TypeError('blocked')) : fetch(url, ...more));
+}
+
+/** The ways to the server, each with what blocks the better ones. */
+export const WAYS = {
+  socket: undefined,
+  events: blockWebSocket,
+  poll: { content: `(${blockWebSocket})();(${blockEvents})()` },
+};

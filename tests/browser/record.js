@@ -71,7 +71,7 @@ export async function record(t) {
     }
     if (run === MEASURED) scenes.estimated = warmed;
     await visit.close();
-    await server.stop('SIGTERM'); // what it measured is kept
+    await server.kill('SIGTERM'); // what it measured is kept
   }
   return scenes;
 }
