@@ -122,8 +122,8 @@ test('every key that is used is translated, in every language and kind', () => {
   for (const language of EDITOR) for (const key of edited) assert.equal(typeof at(locale(language, '.schema'), key), 'string', `${language}: ${key}`);
 
   // And nothing is translated that nobody uses.
-  const rest = keys(locale('en')).filter((key) => !key.startsWith('widget.'));
-  assert.deepEqual(rest.sort(), [...new Set(shown)].sort());
+  const ours = (all) => [...new Set(all)].filter((key) => !key.startsWith('widget.')).sort();
+  assert.deepEqual(ours(keys(locale('en'))), ours(shown));
   assert.deepEqual(keys(locale('en', '.schema')).sort(), [...new Set(edited)].sort());
 });
 

@@ -106,7 +106,7 @@ test('a product that needs a cutout isn’t added without one, nor before it is 
       await page.locator('warm-cutout .choose').waitFor();
       const alert = page.locator('.warmcut [role=alert]');
       await add(page);
-      assert.equal(await alert.innerText(), locale('en').block.required);
+      assert.equal(await alert.innerText(), locale('en').widget.required);
       assert.ok(await alert.evaluate((alert) => alert === document.activeElement), 'it is where the keyboard is');
       await shot(page, `shopify-required-${theme}`);
 
