@@ -54,6 +54,7 @@ test('only what is set becomes an option of the cutout', () => {
   assert.deepEqual([set.name, set.format, set.crop, set['bg-color']], ['properties[My photo]', 'jpg', 'true', 'ffcc00']);
   assert.equal(attributes(render('cutout', { settings: { bg_color: new Colour('rgba(0,0,0,0)', 0) } }), 'warm-cutout')['bg-color'], undefined);
   assert.equal(attributes(render('cutout', { settings: { property: '' } }), 'warm-cutout').name, 'properties[_cutout]');
+  assert.deepEqual([false, true].map((required) => 'required' in attributes(render('cutout', { settings: { required } }), 'warm-cutout')), [false, true]);
   for (const name of ['format', 'crop', 'bg-color']) assert.match(widget('widget-ui.js'), new RegExp(`'?${name}'?: '`), `the widget knows ${name}`);
 });
 

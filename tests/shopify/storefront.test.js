@@ -51,7 +51,7 @@ test('it goes into its product’s form, and out again with the cutout', options
   const { page } = await visit(t);
   await choose(page);
   await assertCutout(page);
-  assert.equal((await inForm(page, '#product-form-main')).length, 1);
+  assert.deepEqual(await inForm(page, '#product-form-main'), [await page.locator('warm-cutout').evaluate(({ value }) => value)]);
   assert.equal((await inForm(page, '#sticky')).length, 1, 'the same product’s form in another section');
   assert.deepEqual(await inForm(page, '#quick-add'), [], 'another product’s form in the same section');
 
@@ -93,7 +93,7 @@ test('a copy of the block, as in a quick view, has a cutout of its own', options
 });
 
 test('a product that needs a cutout isn’t added without one, nor before it is there', options, async (t) => {
-  for (const theme of ['beside', 'byhand']) {
+  for (const theme of ['beside', 'inside', 'byhand']) {
     await t.test(theme, options, async (t) => {
       const { url, server, added } = await openShop(t, { theme, block: { settings: { required: true } } });
       const page = await openPage(t, { server });
@@ -127,6 +127,49 @@ test('a product that needs a cutout isn’t added without one, nor before it is 
     });
   }
 });
+
+test('where the block’s script didn’t load, a form around it still misses the cutout, and sends it', options, async (t) => {
+  const { url, server, added } = await openShop(t, { theme: 'inside', block: { settings: { required: true } } });
+  const page = await openPage(t, { server });
+  await page.route('**/cdn/warmcut.js', (route) => route.abort());
+  await page.goto(url);
+  await page.locator('warm-cutout .choose').waitFor();
+  const valid = () => page.locator('#everything').evaluate((form) => form.checkValidity());
+  assert.equal(await valid(), false);
+  await choose(page);
+  await assertCutout(page);
+  assert.equal(await valid(), true);
+  await add(page);
+  await addedTo(page);
+  assert.equal(cutouts(added[0]).length, 1);
+  assertQuiet(page, /warmcut\.js/);
+});
+
+test('a browser that tells no states still holds back what needs a cutout', options, async (t) => {
+  const { url, server, added } = await openShop(t, { block: { settings: { required: true } } });
+  const page = await openPage(t, { server, init: withoutStates });
+  await page.goto(url);
+  await page.locator('warm-cutout .choose').waitFor();
+  await add(page);
+  assert.equal(await page.locator('.warmcut [role=alert]').innerText(), locale('en').widget.required);
+  await choose(page);
+  await assertCutout(page);
+  await add(page);
+  await addedTo(page);
+  assert.equal(cutouts(added[0]).length, 1);
+  assertQuiet(page);
+});
+
+/** Runs in the page before anything else: a browser that doesn't know `:state()`. */
+function withoutStates() {
+  const { supports } = CSS;
+  const { matches } = Element.prototype;
+  CSS.supports = (...given) => !given[0].includes(':state(') && supports.apply(CSS, given);
+  Element.prototype.matches = function (selector) {
+    if (selector.includes(':state(')) throw new DOMException('not a selector', 'SyntaxError');
+    return matches.call(this, selector);
+  };
+}
 
 test('a product that can do without is added without', options, async (t) => {
   const { page, added } = await visit(t);

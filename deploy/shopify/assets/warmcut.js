@@ -1,29 +1,19 @@
 // Brings each block's cutout into its product's form, and holds "Add to cart" back until it is there.
 //
 // A hidden input, although `<warm-cutout>` is a field of its form by itself: a theme puts the block beside
-// the form, and not every theme and wallet button reads a form with FormData; an input is read by all.
+// the form, and not every theme and wallet button reads a form with FormData; an input is read by all. The
+// element then gives up its name, which it has for where this script didn't load.
 // Nothing is set up for a block: listening on the window covers what the theme editor, a quick view or
 // a change of product puts in later.
 {
   const BLOCK = '[data-warmcut]';
   const FORM = 'form[action*="/cart/add"]';
   const BUTTON = '[type="submit"], button:not([type]), [name="add"], .shopify-payment-button, shopify-accelerated-checkout';
-  const BUSY = /^(uploading|queued|waiting|starting|processing)$/;
 
-  let made = 0;
   const field = (block) => block.querySelector('warm-cutout');
 
-  /** What the widget would send with a form: it gets one of its own, which nobody else reads. */
-  function value(block) {
-    let own = block.querySelector(':scope > form');
-    if (!own) {
-      own = Object.assign(document.createElement('form'), { id: `warmcut-form-${(made += 1)}`, hidden: true });
-      block.append(own);
-    }
-    const cutout = field(block);
-    if (cutout.getAttribute('form') !== own.id) cutout.setAttribute('form', own.id);
-    return new FormData(own).get(cutout.getAttribute('name'));
-  }
+  /** Whether a photo is on its way; browsers older than 2024 can't be asked. */
+  const busy = (cutout) => CSS.supports('selector(:state(busy))') && cutout.matches(':state(busy)');
 
   const product = (form) => form.querySelector('[name="product-id"]')?.value;
 
@@ -42,34 +32,33 @@
     return all;
   }
 
-  function put(form, block, text) {
-    const { warmcut } = block.dataset;
+  function put(form, block, value) {
+    const { warmcut, name } = block.dataset;
     let input = form.querySelector(`input[data-warmcut-of="${warmcut}"]`);
     if (!input) {
       input = Object.assign(document.createElement('input'), { type: 'hidden' });
       input.dataset.warmcutOf = warmcut;
       form.append(input);
     }
-    input.name = field(block).getAttribute('name');
-    input.value = text;
-    return input;
+    return Object.assign(input, { name, value });
   }
 
   /** Makes all forms say what the blocks have, whatever was replaced since. */
   function sync() {
     const kept = new Set();
     for (const block of document.querySelectorAll(BLOCK)) {
-      const text = value(block);
-      if (text) for (const form of forms(block)) kept.add(put(form, block, text));
+      const cutout = field(block);
+      cutout.removeAttribute('name'); // a form around it would send it twice
+      if (cutout.value) for (const form of forms(block)) kept.add(put(form, block, cutout.value));
     }
     for (const input of document.querySelectorAll('[data-warmcut-of]')) if (!kept.has(input)) input.remove();
   }
 
   /** What the shopper has to do first. */
   function wanting(block) {
-    const { phase } = field(block).shadowRoot?.querySelector('[part="box"]')?.dataset ?? {};
-    if (BUSY.test(phase)) return block.dataset.busy;
-    return (!value(block) && block.dataset.required) || '';
+    const cutout = field(block);
+    if (busy(cutout)) return block.dataset.busy;
+    return (!cutout.value && block.dataset.required) || '';
   }
 
   function say(block, text) {
