@@ -59,13 +59,14 @@ test('only what is set becomes an option of the cutout', () => {
 });
 
 test('colours and sizes are properties that the widget has', () => {
-  const { style } = attributes(render('cutout', { settings: { on_accent: new Colour('#010203'), line: new Colour('rgb(1 2 3)'), radius: 3 } }), 'warm-cutout');
+  const { style } = attributes(render('cutout', { settings: { on_accent: new Colour('#010203'), line: new Colour('rgb(1 2 3)'), height: 500, radius: 3 } }), 'warm-cutout');
   assert.match(style, /--warmcut-on-accent: #010203;/);
   assert.match(style, /--warmcut-line: rgb\(1 2 3\);/);
-  assert.match(style, /--warmcut-radius: calc\(3px /);
+  assert.match(style, /--warmcut-radius: 3px;/);
+  assert.match(style, /--warmcut-height: calc\(31\.25 \* var\(--warmcut-text-size\)\);/, '500 px where a text has 16');
   assert.doesNotMatch(style, /--warmcut-accent/, 'unset stays the widget’s own');
   const [, listed] = read('blocks/cutout.liquid').match(/assign colours = '([^']*)'/);
-  const names = [...listed.split(','), 'height', 'radius'].map((name) => `--warmcut-${name.replaceAll('_', '-')}`);
+  const names = [...listed.split(','), 'height', 'radius', 'unit'].map((name) => `--warmcut-${name.replaceAll('_', '-')}`);
   for (const name of names) assert.ok(widget('widget.css').includes(`var(${name},`), name);
 });
 

@@ -61,11 +61,15 @@ export function section({ theme = 'beside', block = {} } = {}) {
   return `<div class="product"><h1>Print of your pet</h1><div class="product__info">${THEMES[theme](app)}</div></div>`;
 }
 
-function page({ origin, theme, block = {}, loader, designMode }) {
+/** A rem of a tenth, and what a text has of them: Dawn's way. */
+const TENS = { root: '62.5%', text: '1.6rem' };
+
+function page({ origin, theme, block = {}, loader, designMode, size: { root, text } = TENS }) {
   const scope = { request: { page_type: 'product', design_mode: designMode }, language: block.language };
   const embed = loader === false ? '' : render('loader', { ...scope, settings: { server: origin, key: 'pk_demo', ...loader } });
   return `<!doctype html><html lang="${block.language ?? 'en'}"><head><meta charset="utf-8"><title>Print of your pet</title>
-    <style>html { font-size: 62.5% } body { font-size: 1.6rem; font-family: sans-serif; max-width: 60rem; margin: 2rem auto }</style>
+    <meta name="viewport" content="width=device-width">
+    <style>html { font-size: ${root} } body { font-size: ${text}; font-family: sans-serif; max-width: 60rem; margin: 2rem auto }</style>
     <link rel="stylesheet" href="/cdn/warmcut.css"><script src="/cdn/warmcut.js" async></script><script src="/cdn/theme.js" defer></script>
     ${designMode ? '<script src="/cdn/editor.js"></script>' : ''}${embed}</head>
     <body><main><section id="shopify-section-main" class="shopify-section">${section({ theme, block: { ...scope, ...block } })}</section></main>

@@ -217,15 +217,31 @@ test('the theme editor opens no channel, and its reload of a section starts over
   assertQuiet(page);
 });
 
-test('the widget reads as large as the theme’s text, and has its place from the start', options, async (t) => {
-  const { page } = await visit(t, { block: { settings: { height: 500, radius: 20 } } });
-  const box = page.locator('warm-cutout [part=box]');
-  const height = async (locator) => Math.round((await locator.boundingBox()).height);
-  await page.locator('warm-cutout .choose').waitFor();
-  assert.equal(await height(box), 500);
-  assert.equal(await height(page.locator('warm-cutout .choose')), 44, 'as large as a finger');
-  assert.equal(await page.evaluate(() => window.shifted), 0);
-});
+for (const [theme, size, text] of [
+  ['a rem of a tenth', { root: '62.5%', text: '1.6rem' }, 16],
+  ['that, enlarged', { root: '81.25%', text: '1.6rem' }, 20.8],
+  ['an ordinary rem', { root: '100%', text: '1rem' }, 16],
+  ['small text', { root: '100%', text: '0.8rem' }, 16],
+]) {
+  test(`the widget reads as large as the theme’s text, and has its place from the start: ${theme}`, options, async (t) => {
+    const { url, server } = await openShop(t, { size, block: { settings: { height: 500 } } });
+    const page = await openPage(t, { server });
+    let hold;
+    const held = new Promise((resolve) => (hold = resolve));
+    await page.route('**/widget.js', hold);
+    await page.goto(url, { waitUntil: 'commit' });
+    const widget = await held;
+    await page.locator('footer form').waitFor();
+    const height = async (selector) => Math.round((await page.locator(selector).boundingBox()).height);
+    const whole = Math.round((500 * text) / 16);
+    assert.equal(await height('warm-cutout'), whole, 'before it is there');
+    await widget.continue();
+    await page.locator('warm-cutout .choose').waitFor();
+    assert.equal(await height('warm-cutout [part=box]'), whole);
+    assert.equal(await height('warm-cutout .choose'), Math.round(2.75 * text), 'as large as a finger');
+    assert.equal(await page.evaluate(() => window.shifted), 0);
+  });
+}
 
 test('the settings reach the server, and another language and direction the shopper', options, async (t) => {
   const { server, url } = await openShop(t, { block: { language: 'ar', settings: { format: 'webp', crop: true } } });

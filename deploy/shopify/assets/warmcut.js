@@ -92,14 +92,4 @@
       sync();
     });
   }
-
-  // The widget measures in rem. A theme whose root font is smaller than its text, such as Dawn with its
-  // 62.5 %, would make it tiny.
-  function fit() {
-    const size = (element) => parseFloat(getComputedStyle(element).fontSize);
-    const zoom = Math.min(2, Math.max(1, size(document.body) / size(document.documentElement)));
-    document.documentElement.style.setProperty('--warmcut-block-zoom', zoom);
-  }
-  if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', fit);
-  else fit();
 }
