@@ -100,8 +100,8 @@ for (const block of BLOCKS) {
 
   test(`${block}: every setting is used, and what is used is a setting`, () => {
     const text = markup(`blocks/${block}.liquid`);
-    const [, listed = ''] = text.match(/assign colours = '([^']*)'/) ?? [];
-    const used = [...text.matchAll(/block\.settings\.(\w+)/g)].map(([, id]) => id).concat(listed ? listed.split(',') : []);
+    const listed = [...text.matchAll(/assign \w+ = '([\w,]+)' \| split: ','/g)].flatMap(([, ids]) => ids.split(','));
+    const used = [...text.matchAll(/block\.settings\.(\w+)/g)].map(([, id]) => id).concat(listed);
     assert.deepEqual([...new Set(used)].sort(), inputs.map(({ id }) => id).sort());
   });
 }

@@ -55,6 +55,10 @@ test('only what is set becomes an option of the cutout', () => {
   assert.equal(attributes(render('cutout', { settings: { bg_color: new Colour('rgba(0,0,0,0)', 0) } }), 'warm-cutout')['bg-color'], undefined);
   assert.equal(attributes(render('cutout', { settings: { property: '' } }), 'warm-cutout').name, 'properties[_cutout]');
   assert.deepEqual([false, true].map((required) => 'required' in attributes(render('cutout', { settings: { required } }), 'warm-cutout')), [false, true]);
+  assert.equal(plain.grounds, undefined, 'the widget’s own');
+  const grounds = { ground_1: new Colour('#ffcc00'), ground_2: new Colour('rgba(0,0,0,0)', 0), ground_4: new Colour('#102030') };
+  assert.equal(attributes(render('cutout', { settings: grounds }), 'warm-cutout').grounds, '#ffcc00 #102030');
+  assert.match(widget('widget-result.js'), /getAttribute\('grounds'\)/);
   for (const name of ['format', 'crop', 'bg-color']) assert.match(widget('widget-ui.js'), new RegExp(`'?${name}'?: '`), `the widget knows ${name}`);
 });
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, launch, openPage, phase, quit, shot } from '../browser/browser.js';
-import { locale } from './extension.js';
+import { Colour, locale } from './extension.js';
 import { openShop, section } from './shop.js';
 
 const options = { timeout: 2 * TIMEOUT_MS };
@@ -244,7 +244,7 @@ for (const [theme, size, text] of [
 }
 
 test('the settings reach the server, and another language and direction the shopper', options, async (t) => {
-  const { server, url } = await openShop(t, { block: { language: 'ar', settings: { format: 'webp', crop: true } } });
+  const { server, url } = await openShop(t, { block: { language: 'ar', settings: { format: 'webp', crop: true, ground_2: new Colour('#ffcc00') } } });
   const page = await openPage(t, { server });
   const uploads = [];
   page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => typeof payload === 'string' && uploads.push(JSON.parse(payload))));
@@ -257,6 +257,9 @@ test('the settings reach the server, and another language and direction the shop
   await phase(page, 'done');
   const { options: sent } = uploads.find(({ type }) => type === 'upload');
   assert.deepEqual([sent.format, sent.crop], ['webp', 'true']);
+  const grounds = page.locator('warm-cutout [name=ground]');
+  await grounds.last().waitFor();
+  assert.deepEqual(await grounds.evaluateAll((all) => all.map(({ value }) => value)), ['', '#ffcc00'], 'and none');
   const [address] = await inForm(page, '#product-form-main');
   assert.equal((await fetch(address)).headers.get('content-type'), 'image/webp');
   assertQuiet(page);
