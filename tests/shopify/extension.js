@@ -42,6 +42,7 @@ function engine(language) {
     return text;
   });
   liquid.registerFilter('color_to_hex', String);
+  liquid.registerFilter('asset_url', (file) => `/cdn/${file}`);
   for (const name of ['schema', 'doc']) {
     liquid.registerTag(name, {
       parse(token, rest) {

@@ -49,7 +49,7 @@ test('it is small enough to be taken', () => {
   assert.ok(BLOCKS.length <= 30, 'blocks');
   assert.ok(LOCALES.length <= 100, 'locales');
   for (const file of LOCALES) assert.ok(Buffer.byteLength(read(`locales/${file}`)) < 15 * KB, file);
-  for (const [file, limit] of [['warmcut.js', 10 * KB], ['warmcut.css', 100 * KB]]) {
+  for (const [file, limit] of [['warmcut.js', 10 * KB], ['warmcut-consent.js', 10 * KB], ['warmcut.css', 100 * KB]]) {
     assert.ok(gzipSync(read(`assets/${file}`)).length < limit, file);
   }
 });

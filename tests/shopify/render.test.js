@@ -86,12 +86,17 @@ test('the script comes from the shop’s server, with what was set', () => {
     src: 'https://cut.example/widget.js',
     'data-key': 'pk_1',
     'data-warm-on': 'hover focus touch viewport selector upload',
-    'data-consent': 'shopify',
     'data-analytics': 'shopify',
+    'data-consent': 'shopify',
   });
   const all = script({ warm_on: 'upload', holdout: 10, beacon: true, data_layer: true, consent: false });
-  assert.deepEqual([all['data-warm-on'], all['data-holdout'], all['data-analytics'], all['data-consent']], ['upload', '10', 'beacon dataLayer shopify', undefined]);
-  assert.equal(script({ shopify_events: false })['data-analytics'], undefined);
+  assert.deepEqual([all['data-warm-on'], all['data-holdout'], all['data-analytics'], all['data-consent']], ['upload', '10', 'beacon dataLayer shopify', 'granted']);
+  assert.equal(script({ shopify_events: false })['data-analytics'], '', 'without it, the widget would send beacons');
+});
+
+test('Shopify is asked for its consent only where there is something to report', () => {
+  const asks = (settings) => render('loader', { settings: { server: 'cut.example', ...settings } }).includes('/cdn/warmcut-consent.js');
+  assert.deepEqual([asks(), asks({ consent: false }), asks({ shopify_events: false })], [true, false, false]);
 });
 
 test('a server is understood however a merchant writes it', () => {
