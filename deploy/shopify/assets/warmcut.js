@@ -12,7 +12,7 @@
 
   const field = (block) => block.querySelector('warm-cutout');
 
-  /** Whether a photo is on its way; browsers older than 2024 can't be asked. */
+  /** Whether a photo is on its way; browsers from before the middle of 2024 can't be asked. */
   const busy = (cutout) => CSS.supports('selector(:state(busy))') && cutout.matches(':state(busy)');
 
   const product = (form) => form.querySelector('[name="product-id"]')?.value;
