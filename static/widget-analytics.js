@@ -118,7 +118,10 @@ export class Analytics {
     if (said !== undefined) return said;
     const shopify = window.Shopify?.customerPrivacy;
     if (!shopify) return null;
-    return shopify.analyticsProcessingAllowed() || (shopify.shouldShowBanner?.() ? null : false);
+    if (shopify.analyticsProcessingAllowed()) return true;
+    // Not asked yet, by Shopify's own banner or by another that uses its answer.
+    const open = shopify.shouldShowBanner?.() || shopify.currentVisitorConsent?.().analytics === '';
+    return open ? null : false;
   }
 
   #flush() {

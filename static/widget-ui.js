@@ -62,20 +62,21 @@ async function styles() {
   return new CSSStyleSheet().replace(text);
 }
 
-/** A rem below this is a theme's that counts in tens. */
-const SMALL_PX = 13;
-
-/** Such a theme's own texts have their size from elsewhere: the widget's, from the text around it. */
+/** Themes that shrink the rem, to count in tens, give their texts a size from elsewhere: the widget's is that of the text around. */
 function size(host) {
-  const { fontSize } = getComputedStyle(document.documentElement);
-  const given = getComputedStyle(host).getPropertyValue('--warmcut-unit');
-  if (parseFloat(fontSize) < SMALL_PX && !given) host.style.setProperty('--warmcut-unit', getComputedStyle(host.parentElement ?? host).fontSize);
+  if (getComputedStyle(host).getPropertyValue('--warmcut-unit')) return;
+  const px = (element) => parseFloat(getComputedStyle(element).fontSize);
+  const around = px(host);
+  host.style.fontSize = 'medium'; // what a rem is where nobody changed it
+  const shrunk = px(document.documentElement) < px(host);
+  host.style.fontSize = '';
+  if (shrunk) host.style.setProperty('--warmcut-unit', `${around}px`);
 }
 
 /** Fills an element with the interface; `field` is the element's place in its form. */
 export async function mount(host, connection, field) {
   sheet ??= styles();
-  size(host);
+  if (!host.shadowRoot) size(host);
   const root = host.shadowRoot ?? host.attachShadow({ mode: 'open', delegatesFocus: true });
   root.adoptedStyleSheets = [await sheet];
   root.innerHTML = TEMPLATE;

@@ -130,16 +130,18 @@ test('a form that requires the photo isn’t sent without it', options, async (t
   assert.deepEqual(states, ['done']);
 });
 
-test('where a theme counts in tens the widget is no smaller', options, async (t) => {
-  const height = async (init) => {
-    const { page } = await shopper(t, { init });
+test('where a theme shrinks the rem the widget keeps the size of the text around', options, async (t) => {
+  const height = async (root, text) => {
+    const style = `html { font-size: ${root} } body { font-size: ${text} }`;
+    const { server, shop } = await street(t, { style });
+    const page = await openPage(t, { server });
+    await page.goto(shop);
+    await page.locator('warm-cutout .choose').waitFor();
     return page.locator('warm-cutout .choose').evaluate((button) => button.offsetHeight);
   };
-  const small = () => addEventListener('DOMContentLoaded', () => {
-    document.documentElement.style.fontSize = '62.5%';
-    document.body.style.fontSize = '1.6rem';
-  });
-  assert.equal(await height(small), await height());
+  const usual = await height('100%', '1.5rem');
+  assert.equal(await height('62.5%', '1.6rem'), usual);
+  assert.equal(await height('81.25%', '1.6rem'), Math.round(usual * 1.3), 'larger with larger text');
 });
 
 test('who waits long is told when it is ready, if they asked for it', options, async (t) => {
