@@ -68,17 +68,33 @@ export async function openPage(t, { server, init, ...context } = {}) {
 
 export const shot = (page, name) => page.screenshot({ path: `${SCREENSHOTS}${name}.png`, fullPage: true });
 
-/** The addresses of the channels that a page opens, by whatever way, in order. */
-export function channels(page) {
-  const opened = [];
-  page.on('websocket', (socket) => opened.push(new URL(socket.url())));
-  page.on('request', (request) => {
-    const url = new URL(request.url());
-    const opens = url.pathname === '/v1/events' ? 'GET' : url.pathname === '/v1/sessions' ? 'POST' : null;
-    if (request.method() === opens) opened.push(url);
+/**
+ * Runs in the page before anything else but what blocks a way: notes each try to open a channel. Playwright
+ * hears of a socket only when it shakes hands.
+ */
+export function noteChannels() {
+  window.channels = [];
+  const note = (way, address) => {
+    const { searchParams } = new URL(address);
+    window.channels.push({ way, trigger: searchParams.get('trigger'), resumes: searchParams.has('last_event_id') });
+  };
+  window.WebSocket = new Proxy(WebSocket, {
+    construct(Socket, given) {
+      note('socket', given[0]);
+      return new Socket(...given);
+    },
   });
-  return opened;
+  const { fetch } = window;
+  window.fetch = (address, how) => {
+    const { pathname } = new URL(address, location);
+    if (pathname === '/v1/events') note('events', address);
+    if (pathname === '/v1/sessions') note('poll', address);
+    return fetch(address, how);
+  };
 }
+
+/** What the page's tries to open a channel were like, one by one. */
+export const tries = (page, what) => page.evaluate((what) => window.channels.map((one) => one[what]), what);
 
 /** Stops a page's clock, from its first script on: then `page.clock.runFor` alone moves it. */
 export async function stopClock(page) {

@@ -1,6 +1,6 @@
 // Shoppers' intents, on a shop's page whose clock stands still, and the channels that they open.
 
-import { openPage, stopClock } from './browser.js';
+import { noteChannels, openPage, stopClock, tries } from './browser.js';
 import { street } from './server.js';
 
 export const PHONE = { hasTouch: true, isMobile: true, viewport: { width: 360, height: 740 } };
@@ -9,23 +9,12 @@ export const BODY = `${SELECTOR}<p><warm-cutout></warm-cutout>`;
 export const FAR = `${SELECTOR}${'<br>'.repeat(200)}<warm-cutout></warm-cutout>${'<br>'.repeat(200)}`;
 export const ALL = 'data-warm-on="page_view hover focus touch viewport selector upload"';
 
-/** Runs in the page before anything else. Playwright hears of a socket only when it shakes hands. */
-function noteSockets() {
-  window.opened = [];
-  window.WebSocket = new Proxy(WebSocket, {
-    construct(Socket, [url, ...more]) {
-      window.opened.push(new URL(url).searchParams.get('trigger'));
-      return new Socket(url, ...more);
-    },
-  });
-}
-
 /** A shop whose pages `visit` opens, with the channels that they open. */
 export async function shops(t) {
   const { server, shop } = await street(t);
   return async (t, { tag = '', body = BODY, ...context } = {}) => {
     const page = await openPage(t, { server, ...context });
-    await page.addInitScript(noteSockets);
+    await page.addInitScript(noteChannels);
     await stopClock(page);
     await page.goto(`${shop}/?${new URLSearchParams({ tag, body })}`);
     const widget = `${server.origin}/widget.js`;
@@ -36,7 +25,7 @@ export async function shops(t) {
       // An observer tells at the next frame; whoever wants the channel's module by then has it before us.
       await page.evaluate(() => new Promise((seen) => new IntersectionObserver(seen).observe(document.body)));
       await page.evaluate((module) => import(module), `${server.origin}/widget-channel.js`);
-      return page.evaluate(() => window.opened);
+      return tries(page, 'trigger');
     };
     return { page, triggers, widget };
   };
