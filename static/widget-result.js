@@ -56,8 +56,10 @@ export class Outcome {
   }
 
   /** Offers the tools that fit a result. */
-  show(blob, url, { mime, width, height }) {
+  show(blob, url, { mime, width, height }, name) {
     this.#now = { blob, url, mime };
+    const ending = mime.split('/')[1].replace('jpeg', 'jpg');
+    this.#$('.download').download = `${name.replace(/\.\w+$/, '') || 'photo'}-cutout.${ending}`;
     const photo = this.#$('.photo');
     // A cropped one doesn't lie over its photo, and some photos no browser shows.
     const same = Math.abs(width / height - photo.naturalWidth / photo.naturalHeight) < 0.01;

@@ -64,6 +64,7 @@ export const STRINGS = {
   ground_none: 'Transparent',
   ground_colour: 'Your own colour',
   required: 'Add your photo first.',
+  busy: 'Your photo is still on its way.',
 
   notify: 'Tell me when it’s ready',
   notify_on: 'We’ll tell you',
@@ -82,15 +83,20 @@ export const STRINGS = {
 
 /** The widget's words: ours, and a shop's own in their place. */
 export class Words {
-  #strings;
+  #given;
 
   constructor(...given) {
-    this.#strings = Object.assign({}, STRINGS, ...given);
+    this.#given = Object.assign({}, ...given);
+  }
+
+  /** Whether a shop has a word of its own. */
+  given(name) {
+    return name in this.#given;
   }
 
   /** A string with values in its `{places}`; nothing for a name without one. */
   say(name, values = {}) {
-    return (this.#strings[name] ?? '').replace(/\{(\w+)\}/g, (place, value) => values[value] ?? place);
+    return String(this.#given[name] ?? STRINGS[name] ?? '').replace(/\{(\w+)\}/g, (place, value) => values[value] ?? place);
   }
 
   percent(fraction) {
@@ -109,7 +115,12 @@ export class Words {
   }
 }
 
-/** A number as the page's language writes it. */
+/** A number as the page's language writes it, where that is one. */
 function figure(n, minimumFractionDigits = 0, maximumFractionDigits = 1) {
-  return n.toLocaleString(document.documentElement.lang || 'en', { minimumFractionDigits, maximumFractionDigits });
+  const digits = { minimumFractionDigits, maximumFractionDigits };
+  try {
+    return n.toLocaleString(document.documentElement.lang || 'en', digits);
+  } catch {
+    return n.toLocaleString('en', digits);
+  }
 }

@@ -19,14 +19,14 @@ const TICK_MS = 100;
 /** A wait that lasts so long may be spent elsewhere. */
 const LONG_MS = 5000;
 
-const OPTIONS = { format: 'format', channels: 'channels', 'bg-color': 'bg_color', crop: 'crop', size: 'size', model: 'model' };
+const OPTIONS = ['format', 'channels', 'bg-color', 'crop', 'size', 'model'];
 const ACCEPTS = ['image/jpeg', 'image/png', 'image/webp'];
 
 /** The parts of the bar: what the model's start weighs beside the photo's own way. */
 const SHARE = { warm: 0.7, upload: 0.15, work: 0.15 };
 
 const TEMPLATE = `
-<div class="box" part="box">
+<div class="box" part="box" tabindex="-1">
   <div class="media" part="media">
     <div class="empty">
       <svg class="art" viewBox="0 0 64 64" aria-hidden="true"><rect x="9" y="13" width="46" height="38" rx="7"/><circle cx="22" cy="26" r="4.5"/><path d="m10 46 13-12 9 8 11-12 12 12"/></svg>
@@ -58,8 +58,9 @@ const TEMPLATE = `
 
 let sheet;
 async function styles() {
-  const text = await (await fetch(new URL('widget.css', import.meta.url))).text();
-  return new CSSStyleSheet().replace(text);
+  const answer = await fetch(new URL('widget.css', import.meta.url));
+  if (!answer.ok) throw new Error(`widget.css: ${answer.status}`);
+  return new CSSStyleSheet().replace(await answer.text());
 }
 
 /** Themes that shrink the rem, to count in tens, give their texts a size from elsewhere: the widget's is that of the text around. */
@@ -73,9 +74,21 @@ function size(host) {
   if (shrunk) host.style.setProperty('--warmcut-unit', `${around}px`);
 }
 
+/** A shop's own words. Ours are better than none where a template filled in something else. */
+function given({ dataset }) {
+  try {
+    return JSON.parse(dataset.strings || '{}');
+  } catch (error) {
+    console.warn('data-strings', error);
+  }
+}
+
 /** Fills an element with the interface; `field` is the element's place in its form. */
 export async function mount(host, connection, field) {
-  sheet ??= styles();
+  sheet ??= styles().catch((error) => {
+    sheet = null; // the next one that is seen tries again
+    throw error;
+  });
   if (!host.shadowRoot) size(host);
   const root = host.shadowRoot ?? host.attachShadow({ mode: 'open', delegatesFocus: true });
   root.adoptedStyleSheets = [await sheet];
@@ -102,6 +115,8 @@ class View {
   #notify = null;
   #run = null; // that the bar shows
   #said = '';
+  #outside = null; // ends what it listens to there
+  #gone = false;
   #urls = { photo: null, result: null };
 
   constructor(host, root, connection, field) {
@@ -109,7 +124,7 @@ class View {
     this.#root = root;
     this.#connection = connection;
     this.#field = field;
-    this.#words = new Words(JSON.parse(host.dataset.strings ?? '{}'), host.strings);
+    this.#words = new Words(given(host), host.strings);
     this.#steps = new Steps(this.#$('.steps'), this.#words);
     this.#label();
     this.#listen();
@@ -153,7 +168,7 @@ class View {
     for (const button of this.#root.querySelectorAll('.another')) button.addEventListener('click', pick);
     this.#on('.cancel', 'click', () => this.clear());
     this.#on('.retry', 'click', () => this.#retry());
-    this.#on('.notify', 'click', () => this.#ask());
+    this.#on('.notify', 'click', () => this.#ask().catch(() => {}));
     this.#on('.photo', 'error', ({ target }) => (target.hidden = true));
     input.addEventListener('change', () => {
       if (input.files[0]) this.choose(input.files[0]);
@@ -169,21 +184,29 @@ class View {
       if (event.type === 'drop' && event.dataTransfer.files[0]) this.choose(event.dataTransfer.files[0]);
     };
     for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) box.addEventListener(type, drag);
+    this.enter();
+  }
 
-    // A picture pasted into the page is meant for the widget, but not one pasted into a text.
+  /** Listens outside of the element, for as long as it is in the page or its photo on its way. */
+  enter() {
+    this.#gone = false;
+    if (this.#outside && !this.#outside.signal.aborted) return;
+    this.#outside = new AbortController();
+    const { signal } = this.#outside;
+    // A picture pasted into the page is meant for the widget that is seen, but not one pasted into a text.
     document.addEventListener('paste', (event) => {
       const [file] = event.clipboardData?.files ?? [];
       const target = /** @type {HTMLElement} */ (event.composedPath()[0]);
       const writes = target.isContentEditable || target.matches?.('input, textarea');
-      if (!file || writes || event.defaultPrevented || !this.#host.isConnected) return;
+      if (!file || writes || event.defaultPrevented || !this.#host.checkVisibility()) return;
       event.preventDefault();
       this.choose(file);
-    });
+    }, { signal });
 
     const mine = (event) => event.upload && event.upload === this.#photo?.task?.upload;
     const hear = {
-      state: () => {},
-      session: () => {},
+      state() {},
+      session() {},
       stage: (event) => this.#tell('stage', event),
       ready: (event) => {
         if (!this.#photo) this.#announce('notify_ready');
@@ -203,8 +226,17 @@ class View {
       this.#connection.addEventListener(type, ({ detail }) => {
         take(detail);
         this.#paint();
-      });
+      }, { signal });
     }
+    this.#paint();
+  }
+
+  leave() {
+    this.#gone = true;
+    if (this.#photo?.task) return;
+    this.#outside.abort();
+    clearInterval(this.#ticker);
+    this.#ticker = 0;
   }
 
   #on(selector, type, listener) {
@@ -219,12 +251,20 @@ class View {
   #fill(value = null) {
     this.#host.value = value;
     this.#field.setFormValue(value);
-    const missing = this.#host.hasAttribute('required') && !value;
-    this.#field.setValidity({ valueMissing: missing }, missing ? this.#say('required') : '', this.#$('.choose'));
+    this.#judge();
+  }
+
+  /** A form waits for a photo that is on its way, and misses one that is required. */
+  #judge() {
+    const customError = Boolean(this.#photo?.task);
+    const valueMissing = !customError && this.#host.hasAttribute('required') && !this.#host.value;
+    const why = customError ? 'busy' : valueMissing ? 'required' : '';
+    this.#field.setValidity({ customError, valueMissing }, this.#say(why), this.#$(customError ? '.box' : '.choose'));
   }
 
   /** Takes a photo, and sends it at once: the server keeps it until the model is there. */
   choose(file) {
+    if (!file.name) file = new File([file], 'photo', { type: file.type }); // a mere Blob
     this.clear();
     this.#photo = new Photo(file);
     this.#urls.photo = URL.createObjectURL(file);
@@ -258,7 +298,9 @@ class View {
     const limit = this.#connection.state.session?.limits.max_upload_bytes;
     let why = size === 0 ? 'empty' : (problem.code ?? 'internal');
     if (why === 'unsupported_media_type' && /hei[cf]$/i.test(type || name)) why = 'heic';
-    message ||= this.#say(`problem_${why}`, { name, size: this.#words.megabytes(size), limit: limit && this.#words.megabytes(limit) });
+    // A shop's own words first; then the server's, which know more; then ours.
+    const short = name.replace(/^(.{25}).{5,}(.{12})$/, '$1…$2');
+    if (!message || this.#words.given(`problem_${why}`)) message = this.#say(`problem_${why}`, { name: short, size: this.#words.megabytes(size), limit: limit && this.#words.megabytes(limit) });
     const whole = { type: 'problem', code: 'internal', retryable: false, ...problem, message: message || this.#say('problem') };
     this.#photo.fail(whole, this.#connection.now());
     this.#announce('failed');
@@ -267,9 +309,9 @@ class View {
 
   #options() {
     const options = {};
-    for (const [attribute, name] of Object.entries(OPTIONS)) {
-      const value = this.#host.getAttribute(attribute);
-      if (value !== null) options[name] = value || 'true';
+    for (const name of OPTIONS) {
+      const value = this.#host.getAttribute(name);
+      if (value || (value === '' && name === 'crop')) options[name.replace('-', '_')] = value || 'true';
     }
     return options;
   }
@@ -311,10 +353,7 @@ class View {
     image.classList.add('in');
     if (kind === 'cutout') {
       photo.succeed(event, this.#connection.now());
-      const link = this.#$('.download');
-      link.href = url;
-      link.download = `${photo.file.name.replace(/\.\w+$/, '') || 'photo'}-cutout.${event.mime.split('/')[1].replace('jpeg', 'jpg')}`;
-      this.#outcome?.then((tools) => this.#urls.result === url && tools?.show(blob, url, event));
+      this.#outcome?.then((tools) => this.#urls.result === url && tools?.show(blob, url, event, photo.file.name));
       this.#fill(new URL(event.lasting_url, this.#connection.server).href);
       this.#announce('done');
       this.#tell('cutout', { ...event, blob, file: photo.file });
@@ -324,13 +363,8 @@ class View {
 
   /** A shopper asks to be told; only then the browser asks them. */
   async #ask() {
-    const button = this.#$('.notify');
-    button.disabled = true;
     const { notifier } = await import('./widget-notify.js');
-    this.#notify = await notifier();
-    this.#connection.stay = Boolean(this.#notify);
-    button.textContent = this.#say(this.#notify ? 'notify_on' : 'notify_off');
-    this.#put('[role=status]', button.textContent);
+    this.#notify = await notifier(this.#$('.notify'), this.#connection, this.#words);
   }
 
   #announce(name) {
@@ -397,6 +431,7 @@ class View {
       visible?.focus({ preventScroll: true });
     }
 
+    if (this.#gone && !photo?.task) return this.leave();
     if (busy && !this.#ticker) this.#ticker = setInterval(() => this.#paint(), TICK_MS);
     if (!busy) {
       clearInterval(this.#ticker);
@@ -407,6 +442,7 @@ class View {
   /** What a shop's own style sheet and scripts may ask for: `warm-cutout:state(busy)`. */
   #state(phase, busy) {
     const { states } = this.#field;
+    this.#judge();
     if (!states || (states.has(phase) && states.has('busy') === busy)) return;
     try {
       states.clear();

@@ -51,7 +51,11 @@ export class Upload extends EventTarget {
   prepare(limits, onFit) {
     const { size, type } = this.file;
     const taken = (!type || limits.accepts.includes(type)) && size <= limits.max_upload_bytes && size <= LIGHT;
-    this.#prepared ??= !taken && this.#fit && import('./widget-fit.js').then(async ({ fit }) => {
+    const bring = () => import('./widget-fit.js').catch(() => {
+      this.#prepared = null;
+      throw own('upload_incomplete', true);
+    });
+    this.#prepared ??= !taken && this.#fit && bring().then(async ({ fit }) => {
       const fitted = await fit(this.file, limits);
       if (!fitted) return;
       this.file = fitted.file;

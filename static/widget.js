@@ -70,7 +70,9 @@ class Connection extends EventTarget {
   /** Sends a photo; `done` gives `{blob, cutout}`, or rejects with a problem. */
   upload(file, options = {}) {
     const upload = `u_${crypto.getRandomValues(new Uint32Array(4)).join('-')}`;
-    const done = this.#load().then((channel) => channel.upload(upload, file, options));
+    const lost = () => Promise.reject({ type: 'problem', code: 'upload_incomplete', message: '', retryable: true });
+    const done = this.#load().then((channel) => channel.upload(upload, file, options), lost);
+    done.catch(() => {}); // who doesn't wait for it isn't told twice
     return { upload, done, cancel: () => this.cancel(upload) };
   }
 
@@ -209,6 +211,7 @@ class WarmCutout extends HTMLElement {
   #field = this.attachInternals();
 
   connectedCallback() {
+    this.#view?.then((view) => this.isConnected && view.enter(), () => {});
     // A form must know that the photo is missing, even where nobody has seen it yet.
     if (this.hasAttribute('required')) this.load().catch(() => {});
     near.observe(this);
@@ -217,6 +220,7 @@ class WarmCutout extends HTMLElement {
 
   disconnectedCallback() {
     near.unobserve(this);
+    this.#view?.then((view) => this.isConnected || view.leave(), () => {});
   }
 
   async formResetCallback() {
@@ -225,13 +229,13 @@ class WarmCutout extends HTMLElement {
 
   /** Brings the interface and gives its view. */
   load() {
-    this.#view ??= import('./widget-ui.js').then(
-      ({ mount }) => mount(this, connect(), this.#field),
-      (error) => {
-        this.#view = null;
-        throw error;
-      },
-    );
+    this.#view ??= import('./widget-ui.js').then(({ mount }) => mount(this, connect(), this.#field)).catch((error) => {
+      this.#view = null;
+      // Offline, perhaps; where it is seen it comes as soon as that is over.
+      addEventListener('online', () => near.observe(this), { once: true });
+      near.unobserve(this);
+      throw error;
+    });
     return this.#view;
   }
 

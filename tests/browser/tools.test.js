@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, launch, openPage, phase, quit } from './browser.js';
+import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, largePhoto, launch, openPage, phase, quit } from './browser.js';
 import { street } from './server.js';
 import { eta, visit } from './visit.js';
 
@@ -186,4 +186,116 @@ test('who waits long is told when it is ready, if they asked for it', options, a
   await other.pass(200);
   await other.page.getByRole('button', { name: 'Tell me when it’s ready' }).click();
   assert.equal(await other.page.getByRole('button', { name: 'Notifications are blocked here' }).isDisabled(), true);
+});
+
+test('a form waits for a photo that is on its way, and an Enter doesn’t cancel it', options, async (t) => {
+  const shop = await visit(t, {
+    path: '/form.html',
+    pages: { '/form.html': `<!doctype html><html lang="en"><meta charset="utf-8"><title>A shop</title><link rel="icon" href="/favicon.svg">
+      <form action="/sent"><warm-cutout name="cutout"></warm-cutout><input name="q" aria-label="q"><button>Order</button></form>
+      <script type="module" src="/widget.js"></script>` },
+  });
+  const { page } = shop;
+  await shop.warm();
+  await page.locator('warm-cutout input[type=file]').setInputFiles(PHOTO);
+  await shop.pass(100);
+  for (let presses = 0; presses < 2; presses++) {
+    await page.locator('[name=q]').press('Enter');
+    await page.keyboard.press('Enter');
+  }
+  assert.equal(new URL(page.url()).pathname, '/form.html', 'not sent');
+  await phase(page, 'uploading');
+  assert.equal(await page.locator('warm-cutout').evaluate((host) => host.matches(':invalid')), true);
+  await page.locator('warm-cutout .cancel').click();
+  assert.equal(await page.locator('warm-cutout').evaluate((host) => host.matches(':invalid')), false, 'without a photo it may go');
+  assertQuiet(page);
+});
+
+/** A shop's page with these words, where the photo is broken. */
+async function told(t, attributes, init) {
+  const { server, shop } = await street(t, { body: `<warm-cutout ${attributes}></warm-cutout>` });
+  const page = await openPage(t, { server, init });
+  await page.goto(shop);
+  await page.locator('warm-cutout .choose').waitFor();
+  await page.locator('warm-cutout input[type=file]').setInputFiles({ name: 'a.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('only words') });
+  await phase(page, 'failed');
+  return { page, why: await page.locator('warm-cutout .why').innerText(), choose: await page.locator('warm-cutout .choose').textContent() };
+}
+
+test('a shop’s own words win, and wrong ones harm nobody', options, async (t) => {
+  const own = { choose: '<b>Foto</b>', problem_unsupported_media_type: '„{name}“ ist kein Foto.' };
+  const { why, choose } = await told(t, `data-strings='${JSON.stringify(own)}'`);
+  assert.deepEqual([choose, why], ['<b>Foto</b>', '„a.jpg“ ist kein Foto.'], 'in place of the server’s too, and as text');
+  for (const wrong of ['', '{nope', '{"choose": 5}']) {
+    const { page, choose, why } = await told(t, `data-strings='${wrong}'`, () => addEventListener('DOMContentLoaded', () => (document.documentElement.lang = 'en_US')));
+    assert.equal(choose, wrong.includes('5') ? '5' : 'Choose a photo', wrong);
+    assert.match(why, /no image that we know/);
+    assertQuiet(page);
+  }
+});
+
+test('what the network kept from the page comes when it is asked for again', options, async (t) => {
+  const { server, shop } = await street(t);
+  const page = await openPage(t, { server });
+  let broken = ['widget.css', 'widget-channel.js', 'widget-fit.js'];
+  await page.route('**/widget*', (route) => {
+    const file = broken.find((name) => route.request().url().endsWith(name));
+    broken = broken.filter((name) => name !== file);
+    return file ? route.abort() : route.continue();
+  });
+  await page.goto(shop);
+  await page.locator('warm-cutout').evaluate((host) => host.load().catch(() => {}));
+  await page.evaluate(() => dispatchEvent(new Event('online')));
+  await page.locator('warm-cutout .choose').waitFor();
+
+  const photo = largePhoto(3_000_000);
+  await page.locator('warm-cutout input[type=file]').setInputFiles(photo);
+  for (const missing of ['widget-channel.js', 'widget-fit.js']) {
+    await phase(page, 'failed');
+    assert.match(await page.locator('warm-cutout .why').innerText(), /didn’t get through.*try again/, missing);
+    await page.locator('warm-cutout .retry').click();
+  }
+  await assertCutout(page);
+});
+
+test('an element that goes takes its listeners with it, and one that comes back goes on', options, async (t) => {
+  const { page, cut } = await shopper(t);
+  const devtools = await page.context().newCDPSession(page);
+  const listeners = async () => {
+    await devtools.send('HeapProfiler.collectGarbage');
+    return (await devtools.send('Memory.getDOMCounters')).jsEventListeners;
+  };
+  const turn = (times) => page.evaluate(async (times) => {
+    for (let i = 0; i < times; i++) {
+      const host = document.body.appendChild(document.createElement('warm-cutout'));
+      await host.load();
+      host.remove();
+    }
+    await new Promise((resolve) => setTimeout(resolve));
+  }, times);
+  await turn(5);
+  const before = await listeners();
+  await turn(20);
+  assert.ok((await listeners()) - before < 20, 'not even one for each');
+
+  await page.evaluate(() => {
+    window.host = document.querySelector('warm-cutout');
+    window.host.remove();
+  });
+  await page.evaluate(() => document.querySelector('form').prepend(window.host));
+  await cut();
+  await assertCutout(page);
+});
+
+test('a picture is not taken by a widget that nobody sees', options, async (t) => {
+  const { page } = await shopper(t);
+  await page.locator('warm-cutout').evaluate((host) => (host.hidden = true));
+  const taken = await page.evaluate(() => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File(['x'], 'private.png', { type: 'image/png' }));
+    const event = new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true });
+    document.body.dispatchEvent(event);
+    return event.defaultPrevented;
+  });
+  assert.equal(taken, false);
 });

@@ -59,7 +59,7 @@ test('only what is set becomes an option of the cutout', () => {
   const grounds = { ground_1: new Colour('#ffcc00'), ground_2: new Colour('rgba(0,0,0,0)', 0), ground_4: new Colour('#102030') };
   assert.equal(attributes(render('cutout', { settings: grounds }), 'warm-cutout').grounds, '#ffcc00 #102030');
   assert.match(widget('widget-result.js'), /getAttribute\('grounds'\)/);
-  for (const name of ['format', 'crop', 'bg-color']) assert.match(widget('widget-ui.js'), new RegExp(`'?${name}'?: '`), `the widget knows ${name}`);
+  for (const name of ['format', 'crop', 'bg-color']) assert.match(widget('widget-ui.js'), new RegExp(`OPTIONS = \\[.*'${name}'`), `the widget knows ${name}`);
 });
 
 test('colours and sizes are properties that the widget has', () => {
