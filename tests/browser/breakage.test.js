@@ -134,6 +134,7 @@ for (const [way, when, sight] of [
     await halt(page);
     await server.kill();
     wire.cut();
+    if (way === 'poll') await page.clock.runFor(5000); // it asks only now and then
     await reads(page, LOST);
 
     await server.start();

@@ -46,6 +46,15 @@ export const scroll = (page, below) => page.evaluate((below) => new Promise((scr
   scrollBy({ top: bottom - height * below - innerHeight, behavior: 'instant' });
 }), below);
 
+/** Makes the widget's surroundings scroll by themselves, and shows it there. */
+export const scrollWithin = (page) => page.evaluate(() => new Promise((scrolled) => {
+  const widget = document.querySelector('warm-cutout');
+  const around = widget.parentElement;
+  Object.assign(around.style, { height: '600px', overflow: 'auto' });
+  around.addEventListener('scroll', scrolled, { once: true });
+  around.scrollTop += widget.getBoundingClientRect().top - around.getBoundingClientRect().top;
+}));
+
 export const drag = async (page, kind) => {
   const dataTransfer = await page.evaluateHandle((kind) => {
     const dragged = new DataTransfer();

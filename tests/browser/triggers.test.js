@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, launch, phase, quit, show, transport } from './browser.js';
-import { ALL, BODY, FAR, INTENTS, PHONE, drag, passive, scroll, shops, touch } from './intents.js';
+import { ALL, BODY, FAR, INTENTS, PHONE, drag, passive, scroll, scrollWithin, shops, touch } from './intents.js';
 
 const options = { timeout: 4 * TIMEOUT_MS };
 
@@ -16,7 +16,8 @@ const TRIGGERS = [
   { trigger: 'selector', how: 'a change', act: INTENTS.change },
   { trigger: 'focus', act: INTENTS.focus },
   { trigger: 'touch', act: touch, ...PHONE },
-  { trigger: 'viewport', act: (page) => scroll(page, 0.45), ms: 500, body: FAR, ...PHONE },
+  { trigger: 'viewport', since: 1000, act: (page) => scroll(page, 0.45), ms: 500, body: FAR, ...PHONE },
+  { trigger: 'viewport', how: 'a scroller of its own', since: 1000, act: scrollWithin, ms: 500, body: `<div>${FAR}</div>`, ...PHONE },
   { trigger: 'upload', how: 'a click', act: INTENTS.click, tag: 'data-warm-on="upload"' },
   { trigger: 'upload', how: 'a file dragged over it', act: (page) => drag(page, 'file') },
   { trigger: 'upload', how: 'a chosen photo', act: (page) => page.locator('warm-cutout input[type=file]').setInputFiles(PHOTO), tag: 'data-warm-on=""' },
@@ -26,9 +27,10 @@ const TRIGGERS = [
 
 test('one intent opens one channel, which says why', options, async (t) => {
   const visit = await shops(t);
-  for (const { trigger, how, act, ms, ...given } of TRIGGERS) {
+  for (const { trigger, how, since = 0, act, ms, ...given } of TRIGGERS) {
     await t.test([trigger, how].filter(Boolean).join(' by '), async (t) => {
       const { page, triggers, widget } = await visit(t, given);
+      await page.clock.runFor(since); // of the page's own beginning
       assert.deepEqual(await triggers(), [], 'nothing before');
       await act(page, widget);
       if (ms) {
