@@ -71,11 +71,11 @@ class Channel {
 }
 
 /** Serves until the test ends; `opened()` gives the next channel that a page opens. */
-export async function startScript(t, { pages } = {}) {
+export async function startScript(t) {
   const server = http.createServer(async (request, response) => {
     const { pathname } = new URL(request.url, 'http://script');
     const file = pathname === '/' ? '/index.html' : pathname;
-    const body = pages?.[pathname] ?? (await readFile(path.join(STATIC, path.normalize(file))).catch(() => null));
+    const body = await readFile(path.join(STATIC, path.normalize(file))).catch(() => null);
     if (body === null) return response.writeHead(404).end();
     const type = MIME[path.extname(file)] ?? 'text/plain';
     response.writeHead(200, { 'Content-Type': `${type}; charset=utf-8`, 'Access-Control-Allow-Origin': '*' }).end(body);

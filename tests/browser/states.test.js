@@ -15,11 +15,11 @@ const options = { timeout: 4 * TIMEOUT_MS };
 before(launch);
 after(quit);
 
-const PAGE = `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-  <meta name="color-scheme" content="light dark"><title>A shop</title><link rel="icon" href="/favicon.svg"><link rel="stylesheet" href="/shop.css">
-  <main><h1>A shop</h1><warm-cutout></warm-cutout><p>What follows.</p></main>
-  <script type="module" src="/widget.js"></script>`;
-const STYLE = 'body{margin:0;padding:16px;font:1rem/1.5 system-ui,sans-serif}h1{font-size:1rem;margin:0 0 16px}main{width:360px}warm-cutout{display:block;min-height:26rem}';
+/** As a shop embeds it, with what comes after it. */
+const SHOP = {
+  body: '<warm-cutout></warm-cutout><p>What follows.</p>',
+  style: 'body{margin:0;padding:16px;font:1rem/1.5 system-ui,sans-serif}h1{font-size:1rem;margin:0 0 16px}main{width:360px}warm-cutout{display:block;min-height:26rem}',
+};
 
 let drawn;
 
@@ -128,11 +128,9 @@ const STATES = {
   },
   async 'connection lost'(shop) {
     await STATES['waking up, with an estimate'](shop);
-    const lost = shop.page.evaluate(() => import('/widget.js').then(({ connect }) =>
-      new Promise((resolve) => connect().addEventListener('state', () => resolve(), { once: true }))));
-    await shop.page.evaluate(() => 0); // the listener is there
+    const lost = await shop.next('state');
     shop.channel().close(1012);
-    await lost;
+    await lost.heard;
     await shop.pass(100);
   },
 };
@@ -141,7 +139,7 @@ for (const colorScheme of ['light', 'dark']) {
   test(`each state is open to everybody, in the ${colorScheme}`, options, async (t) => {
     const pictures = [];
     for (const [name, come] of Object.entries(STATES)) {
-      const shop = await visit(t, { path: '/shop.html', pages: { '/shop.html': PAGE, '/shop.css': STYLE }, colorScheme, viewport: { width: 392, height: 560 }, deviceScaleFactor: 1.5 });
+      const shop = await visit(t, { ...SHOP, colorScheme, viewport: { width: 392, height: 560 }, deviceScaleFactor: 1.5 });
       await come(shop);
       pictures.push({ name, png: await shop.page.locator('warm-cutout').screenshot() });
       await shop.page.clock.resume(); // axe waits for times of its own

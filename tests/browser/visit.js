@@ -1,7 +1,8 @@
-// A visit to a page of the scripted server, whose clock stands still unless a test lets time pass.
+// A visit to a shop whose server is scripted and whose clock stands still unless a test lets time pass.
 
 import { openPage } from './browser.js';
 import { event, startScript } from './scripted.js';
+import { freePort, startShop } from './server.js';
 
 const START = Date.parse('2026-01-01T12:00:00Z');
 
@@ -9,23 +10,38 @@ const START = Date.parse('2026-01-01T12:00:00Z');
 export const eta = (p50, p90) => ({ p50, p90 });
 
 /**
- * A page and the server behind it. `warm()` opens its channel, `say(type, like, more, bytes)` says a recorded
- * event as of now and waits until the page has heard it, `pass(ms)` lets time pass.
+ * A page of another origin than the server's, under a strict policy. `warm()` opens its channel,
+ * `say(type, like, more, bytes)` says a recorded event as of now and waits until the page has heard it,
+ * `pass(ms)` lets time pass.
  */
-export async function visit(t, { path = '/upload.html', pages, ...context } = {}) {
-  const script = await startScript(t, { pages });
+export async function visit(t, { body = '<warm-cutout layout="page"></warm-cutout>', style = 'body { margin: 16px }', ...context } = {}) {
+  const script = await startScript(t);
+  const host = script.origin;
+  const html = () => `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+    <meta name="color-scheme" content="light dark"><title>A shop</title><link rel="stylesheet" href="/shop.css">
+    <main><h1>A shop</h1>${body}</main><script type="module" src="${host}/widget.js" data-key="pk_demo"></script>`;
+  const policy = `default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace('http', 'ws')}; img-src blob:; style-src 'self'; form-action 'self'`;
+  const shop = await startShop(t, await freePort(), html, policy, style);
   const page = await openPage(t, context);
   await page.clock.install({ time: START });
-  await page.goto(script.origin + path);
+  await page.goto(shop);
   await page.locator('warm-cutout .choose').waitFor({ state: 'attached' });
   let now = START + 60_000;
   await page.clock.pauseAt(now);
   let channel = null;
+  /** Begins to wait for an event of the connection: what it gives resolves with it. */
+  const next = async (type) => {
+    const heard = page.evaluate(([widget, type]) => import(widget).then(({ connect }) =>
+      new Promise((resolve) => connect().addEventListener(type, () => resolve(), { once: true }))), [`${host}/widget.js`, type]);
+    await page.evaluate(() => 0); // the listener is there
+    return { heard };
+  };
   return {
     page,
+    next,
     channel: () => channel,
     async warm() {
-      await page.evaluate(() => import('/widget.js').then(({ connect }) => connect().warm('hover')));
+      await page.evaluate((widget) => import(widget).then(({ connect }) => connect().warm('hover')), `${host}/widget.js`);
       channel = await script.opened();
       await this.say('session');
     },
@@ -34,9 +50,7 @@ export async function visit(t, { path = '/upload.html', pages, ...context } = {}
       now += ms;
     },
     async say(type, like, more, bytes) {
-      const heard = page.evaluate((type) => import('/widget.js').then(({ connect }) =>
-        new Promise((resolve) => connect().addEventListener(type, () => resolve(), { once: true }))), type);
-      await page.evaluate(() => 0); // the listener is there
+      const { heard } = await next(type);
       channel.say(event(type, like, { at_ms: now, ...more }), bytes);
       await heard;
     },
