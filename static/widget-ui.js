@@ -301,7 +301,7 @@ class View {
     // A shop's own words first; then the server's, which know more; then ours.
     const short = name.replace(/^(.{25}).{5,}(.{12})$/, '$1…$2');
     if (!message || this.#words.given(`problem_${why}`)) message = this.#say(`problem_${why}`, { name: short, size: this.#words.megabytes(size), limit: limit && this.#words.megabytes(limit) });
-    const whole = { type: 'problem', code: 'internal', retryable: false, ...problem, message: message || this.#say('problem') };
+    const whole = { type: 'problem', code: 'internal', retryable: !problem.code, ...problem, message: message || this.#say('problem') };
     this.#photo.fail(whole, this.#connection.now());
     this.#announce('failed');
     this.#tell('problem', whole);
