@@ -29,7 +29,7 @@ const TEMPLATE = `
 <div class="box" part="box" tabindex="-1">
   <div class="media" part="media">
     <div class="empty">
-      <svg class="art" viewBox="0 0 64 64" aria-hidden="true"><rect x="9" y="13" width="46" height="38" rx="7"/><circle cx="22" cy="26" r="4.5"/><path d="m10 46 13-12 9 8 11-12 12 12"/></svg>
+      <svg class="art" viewBox="0 0 64 64" aria-hidden="true"><rect x="9" y="13" width="46" height="38" rx="7"/><path d="m10 46 13-12 9 8 11-12 12 12"/></svg>
       <p class="title"></p>
       <p class="row"><button type="button" class="choose main" part="button"></button><button type="button" class="camera" part="button"></button></p>
       <p class="hint"><span class="drop"></span><span class="limits"></span></p>
@@ -78,8 +78,8 @@ function size(host) {
 function given({ dataset }) {
   try {
     return JSON.parse(dataset.strings || '{}');
-  } catch (error) {
-    console.warn('data-strings', error);
+  } catch {
+    return null;
   }
 }
 
@@ -205,8 +205,6 @@ class View {
 
     const mine = (event) => event.upload && event.upload === this.#photo?.task?.upload;
     const hear = {
-      state() {},
-      session() {},
       stage: (event) => this.#tell('stage', event),
       ready: (event) => {
         if (!this.#photo) this.#announce('notify_ready');
@@ -222,9 +220,9 @@ class View {
         this.#tell('problem', event);
       },
     };
-    for (const [type, take] of Object.entries(hear)) {
+    for (const type of ['state', 'session', ...Object.keys(hear)]) {
       this.#connection.addEventListener(type, ({ detail }) => {
-        take(detail);
+        hear[type]?.(detail);
         this.#paint();
       }, { signal });
     }
@@ -299,8 +297,7 @@ class View {
     let why = size === 0 ? 'empty' : (problem.code ?? 'internal');
     if (why === 'unsupported_media_type' && /hei[cf]$/i.test(type || name)) why = 'heic';
     // A shop's own words first; then the server's, which know more; then ours.
-    const short = name.replace(/^(.{25}).{5,}(.{12})$/, '$1…$2');
-    if (!message || this.#words.given(`problem_${why}`)) message = this.#say(`problem_${why}`, { name: short, size: this.#words.megabytes(size), limit: limit && this.#words.megabytes(limit) });
+    if (!message || this.#words.given(`problem_${why}`)) message = this.#say(`problem_${why}`, { name, size: this.#words.megabytes(size), limit: limit && this.#words.megabytes(limit) });
     const whole = { type: 'problem', code: 'internal', retryable: !problem.code, ...problem, message: message || this.#say('problem') };
     this.#photo.fail(whole, this.#connection.now());
     this.#announce('failed');
