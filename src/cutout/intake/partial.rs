@@ -48,7 +48,10 @@ pub(super) struct Partial {
     pub(super) digest: Sha256,
     pub(super) options: Options,
     pub(super) accepted: Instant,
+    /// When its client was last told how much is here.
     pub(super) told: Instant,
+    /// It will be told again, of what is here by then.
+    pub(super) due: bool,
 }
 
 impl Partial {
@@ -63,6 +66,7 @@ impl Partial {
             options,
             accepted: now,
             told: now,
+            due: false,
         }
     }
 

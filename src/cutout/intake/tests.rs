@@ -145,6 +145,23 @@ async fn a_trickle_does_not_hold_its_place_for_ever() {
     assert_eq!(fixture.rejected().await, Some(Code::UploadIncomplete));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_came_before_a_pause_is_told_of() {
+    let fixture = fixture().await;
+    let mut writer = fixture.begin().await.expect("accepted");
+    for _ in 0..2 {
+        // In one burst: so many events would tell nothing more.
+        for byte in b"\xff\xd8\xff\xe0\xff\xff" {
+            writer.write(&[*byte]).await.expect("taken");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(fixture.told().await, ["accepted", "progress", "progress"]);
+    let (present, _) = fixture.logs.present(&fixture.session.id).await.expect("there");
+    let Some(Event::Upload(last)) = present.last().map(|entry| &entry.event) else { panic!("another event") };
+    assert_eq!((last.received_bytes, last.total_bytes), (12, Some(100)));
+}
+
 #[tokio::test]
 async fn a_later_connection_takes_over_from_an_earlier_one() {
     let fixture = fixture().await;

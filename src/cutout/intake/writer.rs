@@ -11,7 +11,7 @@ use super::{Intake, Receiving};
 use crate::protocol::options::Options;
 use crate::protocol::{Code, JobId, Problem, UploadId, UploadStatus};
 
-/// Four progress events a second.
+/// Four progress events a second. The last bytes before a pause are told of as well, once it is their time.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
 /// The right to send the bytes of one upload. When it is dropped before [`Writer::finish`], what came
@@ -68,9 +68,13 @@ impl Writer {
         let counts = partial.counts();
         (self.received, self.total) = counts;
         self.receiving.turn.lock().byte_came();
-        if partial.told.elapsed() >= PROGRESS_EVERY && !self.is_complete() {
-            partial.told = Instant::now();
-            self.intake.tell(&self.receiving, UploadStatus::Progress, None, counts).await;
+        if !std::mem::replace(&mut partial.due, true) {
+            let next = partial.told + PROGRESS_EVERY;
+            let (intake, receiving) = (Arc::clone(&self.intake), Arc::clone(&self.receiving));
+            tokio::spawn(async move {
+                tokio::time::sleep_until(next).await;
+                progress(&intake, &receiving).await;
+            });
         }
         Ok(())
     }
@@ -129,6 +133,18 @@ impl Writer {
         }
         let message = "this upload was canceled, has ended, or goes on over another connection";
         Problem::new(Code::UploadInProgress, message).about_upload(self.upload())
+    }
+}
+
+/// Tells how much of a photo is here, unless all of it is.
+async fn progress(intake: &Intake, receiving: &Receiving) {
+    let mut held = receiving.partial.lock().await;
+    let Some(partial) = held.as_mut() else { return };
+    partial.due = false;
+    let counts = partial.counts();
+    if counts.1 != Some(counts.0) {
+        partial.told = Instant::now();
+        intake.tell(receiving, UploadStatus::Progress, None, counts).await;
     }
 }
 
