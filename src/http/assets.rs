@@ -52,7 +52,7 @@ pub(super) async fn serve(
     match load(&app, path).await {
         None => error::not_found(),
         Some(_) if method != Method::GET && method != Method::HEAD => error::only("GET,HEAD").await,
-        Some((bytes, etag)) => send(path, lean(path, bytes), &etag, &headers),
+        Some((bytes, etag)) => send(path, bytes, &etag, &headers),
     }
 }
 
@@ -73,7 +73,8 @@ async fn load(app: &AppState, path: &str) -> Option<(Vec<u8>, String)> {
 }
 
 /// The widget's files without indentation and the lines that are only comments, which are for who reads the
-/// source: shops would pay a third more for them. No text of theirs goes over several lines but HTML. Our own pages' scripts go as they are.
+/// source: shops would pay a third more for them. No text of theirs goes over several lines but HTML. Our own
+/// pages' scripts go as they are.
 fn lean(path: &str, bytes: Vec<u8>) -> Vec<u8> {
     let code = path.starts_with("widget") && (path.ends_with(".js") || path.ends_with(".css"));
     match std::str::from_utf8(&bytes) {
@@ -105,9 +106,7 @@ fn without_comments(text: &str) -> String {
                 },
             }
         };
-        if !behind.trim().is_empty() {
-            kept.push_str(behind.trim_start());
-        }
+        kept.push_str(behind.trim_start());
     }
     kept
 }
@@ -149,7 +148,7 @@ fn send(path: &str, bytes: Vec<u8>, etag: &str, asked: &HeaderMap) -> Response {
     let mut response = if has_already(asked, etag) {
         (StatusCode::NOT_MODIFIED, headers).into_response()
     } else {
-        (headers, [(header::CONTENT_TYPE, mime)], Body::from(bytes)).into_response()
+        (headers, [(header::CONTENT_TYPE, mime)], Body::from(lean(path, bytes))).into_response()
     };
     let own = own.iter().map(|&(name, value)| {
         (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
