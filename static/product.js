@@ -53,7 +53,7 @@ function hang(blob, cut = []) {
   portray();
 }
 function portray() {
-  const pet = form.querySelector('[name="properties[Pet]"]:checked');
+  const pet = checked('properties[Pet]');
   const art = pet?.dataset.art ?? 'art/cat.svg';
   for (const print of prints) print.src = address ?? art;
   const drawn = art.match(/\w+(?=\.)/)[0];
