@@ -167,7 +167,7 @@ export class Channel {
         this.#remember({ way: WAYS[next], proved: false });
         if (next) continue;
       }
-      this.#set({ transport: null, failures });
+      this.#set({ transport: null, failures, problem: end.problem });
       await this.#rest(end.waitMs ?? link.drainMs, link.opened ? 0 : failures);
     }
     this.#running = false;
@@ -244,7 +244,7 @@ export class Channel {
     this.#link = link;
     this.#remember({ session: event, way, proved: true });
     this.#analytics.opened(this.#trigger, link.since);
-    this.#set({ session: event, transport: way, phase: this.state.run?.status ?? 'warming', failures: 0 });
+    this.#set({ session: event, transport: way, phase: this.state.run?.status ?? 'warming', failures: 0, problem: null });
     // A result whose bytes were cut off with the last channel has its address.
     for (const upload of this.#uploads.values()) if (upload.cutout && !upload.ended) this.#fetch(upload, upload.cutout);
     this.#pump();
@@ -258,8 +258,7 @@ export class Channel {
     if (type === 'ready') {
       run = { ...run, status: 'ready', ready: event };
       this.#analytics.ready(event.at_ms ?? run.stages.gpu_ready?.at_ms ?? this.now());
-    }
-    else {
+    } else {
       const last = run.stages[event.stage];
       // The time that this usually takes, kept when the estimate is withdrawn.
       const usual = event.eta_ms ? event.elapsed_ms + event.eta_ms.p50 : (last?.usual ?? null);

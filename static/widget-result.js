@@ -1,7 +1,7 @@
 // What a shopper does with a cutout: compares it with the photo, sees it on another ground, takes it along.
 
-/** Grounds beside none, where the element has no `grounds` of its own. */
-const GROUNDS = '#ffffff #23211d';
+/** Grounds beside none, where the element has no `grounds` of its own, and the strings that name them. */
+const GROUNDS = { '#ffffff': 'ground_light', '#23211d': 'ground_dark' };
 
 const COMPARE = '<input type="range" class="compare" part="compare" min="0" max="100" value="0">';
 
@@ -22,7 +22,7 @@ export class Outcome {
     this.#words = words;
     this.#host = host;
     this.#$('.result').insertAdjacentHTML('afterend', COMPARE);
-    const colours = (host.getAttribute('grounds') ?? GROUNDS).split(/\s+/).filter((colour) => CSS.supports('color', colour));
+    const colours = (host.getAttribute('grounds')?.split(/\s+/) ?? Object.keys(GROUNDS)).filter((colour) => CSS.supports('color', colour));
     const choices = `${GROUND.repeat(colours.length + 1)}<input type="color" part="ground" value="#b4c4ac">`;
     this.#$('.ends').insertAdjacentHTML('beforebegin', `<div class="grounds" role="radiogroup" part="grounds">${choices}</div>`);
     this.#$('.download').insertAdjacentHTML('afterend', COPY);
@@ -43,7 +43,7 @@ export class Outcome {
     this.#$('[type=color]').ariaLabel = say('ground_colour');
     for (const [i, radio] of [...this.#root.querySelectorAll('[name=ground]')].entries()) {
       radio.value = i ? colours[i - 1] : '';
-      radio.ariaLabel = radio.value || say('ground_none');
+      radio.ariaLabel = radio.value ? say(GROUNDS[radio.value]) || radio.value : say('ground_none');
       radio.style.setProperty('--_ground', radio.value);
     }
   }

@@ -30,27 +30,27 @@ const TEMPLATE = `
   <div class="media" part="media">
     <div class="empty">
       <svg class="art" viewBox="0 0 64 64" aria-hidden="true"><rect x="9" y="13" width="46" height="38" rx="7"/><path d="m10 46 13-12 9 8 11-12 12 12"/></svg>
-      <p class="title"></p>
-      <p class="row"><button type="button" class="choose main" part="button"></button><button type="button" class="camera" part="button"></button></p>
-      <p class="hint"><span class="drop"></span><span class="limits"></span></p>
+      <p class="title" data-say="title"></p>
+      <p class="row"><button type="button" class="choose main" part="button" data-say="choose"></button><button type="button" class="camera" part="button" data-say="camera"></button></p>
+      <p class="hint"><span class="drop" data-say="drop"></span><span class="limits"></span></p>
     </div>
     <div class="trouble" hidden>
       <svg class="art" viewBox="0 0 64 64" aria-hidden="true"><circle cx="32" cy="32" r="22"/><path d="M32 20v15M32 43v.5"/></svg>
-      <p class="title"></p>
+      <p class="title" data-say="failed"></p>
       <p class="why"></p>
-      <p class="row"><button type="button" class="retry main" part="button"></button><button type="button" class="another" part="button"></button></p>
+      <p class="row"><button type="button" class="retry main" part="button" data-say="retry"></button><button type="button" class="another" part="button" data-say="another"></button></p>
     </div>
     <img class="photo" part="photo" hidden>
     <img class="result" part="result" hidden>
     <button type="button" class="cancel" part="cancel" hidden><svg viewBox="0 0 16 16" aria-hidden="true"><path d="m4 4 8 8m0-8-8 8"/></svg></button>
-    <button type="button" class="notify" part="button notify" hidden></button>
+    <button type="button" class="notify" part="button notify" data-say="notify" hidden></button>
   </div>
   <div class="foot" part="foot">
     <ol class="steps" part="steps">${LIST}</ol>
     <div class="bar" part="bar" role="progressbar" aria-labelledby="label" aria-valuemin="0" aria-valuemax="100"><i part="fill"></i></div>
     <p class="line"><b class="label" id="label"></b> <span class="aside"></span></p>
     <p class="rest"></p>
-    <p class="row ends"><a class="download main" part="button download"></a><button type="button" class="another" part="button"></button></p>
+    <p class="row ends"><a class="download main" part="button download" data-say="download"></a><button type="button" class="another" part="button" data-say="another"></button></p>
   </div>
   <p class="sr" role="status"></p>
   <input type="file" hidden>
@@ -142,12 +142,7 @@ class View {
 
   /** What stays the same for as long as the view lives. */
   #label() {
-    const words = {
-      '.empty .title': 'title', '.choose': 'choose', '.camera': 'camera', '.drop': 'drop',
-      '.trouble .title': 'failed', '.retry': 'retry', '.download': 'download', '.notify': 'notify',
-    };
-    for (const [selector, name] of Object.entries(words)) this.#$(selector).textContent = this.#say(name);
-    for (const button of this.#root.querySelectorAll('.another')) button.textContent = this.#say('another');
+    for (const node of this.#root.querySelectorAll('[data-say]')) node.textContent = this.#say(node.dataset.say);
     this.#$('.cancel').ariaLabel = this.#say('cancel');
     this.#$('.photo').alt = this.#say('photo');
     this.#$('.result').alt = this.#say('result');
@@ -160,12 +155,11 @@ class View {
       input.removeAttribute('capture');
       input.click();
     };
-    this.#on('.choose', 'click', pick);
+    for (const button of this.#root.querySelectorAll('.choose, .another')) button.addEventListener('click', pick);
     this.#on('.camera', 'click', () => {
       input.setAttribute('capture', 'environment');
       input.click();
     });
-    for (const button of this.#root.querySelectorAll('.another')) button.addEventListener('click', pick);
     this.#on('.cancel', 'click', () => this.clear());
     this.#on('.retry', 'click', () => this.#retry());
     this.#on('.notify', 'click', () => this.#ask().catch(() => {}));
@@ -190,7 +184,7 @@ class View {
   /** Listens outside of the element, for as long as it is in the page or its photo on its way. */
   enter() {
     this.#gone = false;
-    if (this.#outside && !this.#outside.signal.aborted) return;
+    if (this.#outside?.signal.aborted === false) return;
     this.#outside = new AbortController();
     const { signal } = this.#outside;
     // A picture pasted into the page is meant for the widget that is seen, but not one pasted into a text.
@@ -380,11 +374,13 @@ class View {
     const { state } = this.#connection;
     const now = this.#connection.now();
     const cold = state.run?.status !== 'ready';
-    const busy = !['idle', 'ready', 'done', 'failed'].includes(phase);
+    const resting = ['idle', 'done', 'failed'].includes(phase);
+    const busy = !resting && phase !== 'ready';
     const focused = this.#root.activeElement;
     const hide = (selector, hidden) => (this.#$(selector).hidden = hidden);
 
     this.#$('.box').dataset.phase = phase;
+    this.#judge();
     this.#state(phase, Boolean(photo?.task));
     hide('.empty', Boolean(photo) || phase === 'failed');
     hide('.trouble', phase !== 'failed');
@@ -393,8 +389,11 @@ class View {
     hide('.cancel', !photo?.task);
     hide('.ends', phase !== 'done');
     const page = this.#host.getAttribute('layout') === 'page';
-    hide('.bar', !busy && phase !== 'ready');
-    hide('.steps', !page && !busy && phase !== 'ready');
+    hide('.bar', resting);
+    hide('.steps', resting && !page);
+    // In two places, since a text that moved would be a layout shift.
+    hide('.line', resting);
+    hide('.rest', !resting);
 
     const { limits } = state.session ?? {};
     const size = limits && this.#words.megabytes(limits.max_upload_bytes);
@@ -415,7 +414,7 @@ class View {
     const warm = warming(state.run, now);
     const work = working(photo?.job, now);
     const fraction = this.#fraction(phase, cold, warm, work);
-    this.#line(phase, state, cold ? warm : work, cold, page ? fraction : null);
+    this.#line(phase, resting, state, cold ? warm : work, cold, page ? fraction : null);
     this.#list(state.run, now);
 
     this.#since = busy ? this.#since || now : 0;
@@ -439,7 +438,6 @@ class View {
   /** What a shop's own style sheet and scripts may ask for: `warm-cutout:state(busy)`. */
   #state(phase, busy) {
     const { states } = this.#field;
-    this.#judge();
     if (!states || (states.has(phase) && states.has('busy') === busy)) return;
     try {
       states.clear();
@@ -465,25 +463,22 @@ class View {
     return fraction;
   }
 
-  #line(phase, state, { eta, late }, cold, fraction) {
-    const resting = ['idle', 'done', 'failed'].includes(phase);
+  #line(phase, resting, state, { eta, late }, cold, fraction) {
     const { result, job, fitted } = this.#photo ?? {};
-    const lost = !state.transport && state.session && !resting;
+    const away = !resting && !state.transport;
+    const lost = away && state.session;
     let name = phase;
     if (phase === 'uploading' && cold) name = 'uploading_cold';
     if (phase === 'warming' && state.run?.again) name = 'again';
     if (lost) name = 'reconnecting';
-    else if (state.failures && !state.transport && !resting) name = 'unreachable';
+    else if (away && state.failures) name = state.problem?.code === 'rate_limited' ? 'crowded' : 'unreachable';
     // "After 0.0 s", of one that was made before, would sound broken.
-    if (phase === 'done') name = result.timings_ms?.total >= 50 ? 'done_in' : 'done';
+    if (result?.timings_ms?.total >= 50) name = 'done_in';
     const label = this.#say(name, {
       position: job?.position ?? '',
       time: result?.timings_ms && this.#words.time(result.timings_ms.total),
     });
     const smaller = fitted && phase === 'done' && this.#say('fit', { size: `${fitted.width} × ${fitted.height}` });
-    // In two places, since a text that moved would be a layout shift.
-    this.#$('.rest').hidden = !resting;
-    this.#$('.line').hidden = resting;
     if (resting) this.#put('.rest', [phase === 'failed' ? this.#$('.limits').textContent : label, smaller].filter(Boolean).join(', '));
     else this.#put('.label', label);
 

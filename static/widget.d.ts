@@ -131,6 +131,7 @@ export interface State {
     again: boolean;
   } | null;
   session: SessionEvent | null;
+  /** Why the server refused, or asked to come back later. */
   problem: ProblemEvent | null;
   /** Tries in a row that opened nothing. */
   failures: number;

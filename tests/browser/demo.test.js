@@ -115,19 +115,3 @@ test('a shopper who cancels can start again', options, async (t) => {
   await assertCutout(page);
   assertQuiet(page);
 });
-
-test('the keyboard alone gets there', options, async (t) => {
-  const server = await startServer(t);
-  const page = await openPage(t, { server });
-  await page.goto(server.origin);
-  await page.locator('warm-cutout .choose').waitFor();
-  const chooser = page.waitForEvent('filechooser'); // asked for early: it takes the browser a moment to listen
-  const focused = () => page.evaluate(() => document.activeElement.shadowRoot?.activeElement?.className ?? '');
-  for (let tabs = 0; tabs < 20 && !(await focused()).includes('choose'); tabs++) await page.keyboard.press('Tab');
-  assert.match(await focused(), /choose/, 'the button can be reached');
-  await phase(page, 'warming', 'ready');
-  await page.keyboard.press('Enter');
-  await (await chooser).setFiles(PHOTO);
-  await assertCutout(page);
-  assert.match(await focused(), /download|another/, 'the focus is where it goes on');
-});

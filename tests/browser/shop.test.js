@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, launch, openPage, phase, quit } from './browser.js';
+import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, launch, openPage, phase, quit, show } from './browser.js';
 import { street } from './server.js';
 
 const options = { timeout: 2 * TIMEOUT_MS };
@@ -44,6 +44,41 @@ test('the cutout is a field of the form: an address that an order can keep', opt
   assertQuiet(page);
 });
 
+test('the keyboard alone gets there', options, async (t) => {
+  const { page, channels } = await visit(t);
+  const focused = () => page.evaluate(() => /** @type {any} */ (document.activeElement?.shadowRoot?.activeElement)?.ariaLabel
+    ?? document.activeElement?.shadowRoot?.activeElement?.textContent);
+  const press = async (key, until) => {
+    for (let times = 0; times < 10; times++) {
+      await page.keyboard.press(key);
+      if (await focused() === until) return;
+    }
+    assert.fail(`${until} can't be reached: the focus is on ${await focused()}`);
+  };
+  const chooser = page.waitForEvent('filechooser'); // asked for early: it takes the browser a moment to listen
+  await press('Tab', 'Choose a photo');
+  await phase(page, 'warming', 'ready');
+  assert.match(channels[0].url(), /trigger=focus/);
+  await page.keyboard.press('Enter');
+  await (await chooser).setFiles(PHOTO);
+  await assertCutout(page);
+  assert.match(await focused(), /Download|New photo/, 'the focus is where it goes on');
+
+  await press('Shift+Tab', 'Transparent');
+  await press('ArrowRight', 'White');
+  assert.equal(await page.locator('warm-cutout .result').evaluate((image) => getComputedStyle(image).backgroundColor), 'rgb(255, 255, 255)');
+  await press('ArrowRight', 'Dark');
+  await press('Shift+Tab', 'Compare with your photo');
+  await page.keyboard.press('ArrowRight');
+  assert.equal(await page.getByRole('slider').inputValue(), '1');
+  await press('Tab', 'New photo');
+  const another = page.waitForEvent('filechooser');
+  await page.keyboard.press('Space');
+  await (await another).setFiles(PHOTO);
+  await assertCutout(page);
+  assertQuiet(page);
+});
+
 test('a visitor of the holdout is warmed for by an explicit click alone', options, async (t) => {
   const { server, page, channels } = await visit(t, 'data-holdout="100"');
   await page.clock.install();
@@ -80,18 +115,14 @@ test('a hidden tab hangs up after a grace, and goes on where it was', options, a
   await phase(page, 'ready');
   await page.clock.install();
 
-  const show = (state) => page.evaluate((state) => {
-    Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
-    document.dispatchEvent(new Event('visibilitychange'));
-  }, state);
-  await show('hidden');
+  await show(page, 'hidden');
   await page.clock.runFor(10_000);
   assert.equal(channels[0].isClosed(), false, 'a glance at another tab costs nothing');
   await page.clock.runFor(15_000);
   if (!channels[0].isClosed()) await channels[0].waitForEvent('close');
 
   const again = page.waitForEvent('websocket');
-  await show('visible');
+  await show(page, 'visible');
   assert.match((await again).url(), /last_event_id=/, 'the same session goes on');
   await phase(page, 'ready');
   assert.equal(channels.length, 2);

@@ -134,6 +134,7 @@ for (const [way, init] of Object.entries(WAYS)) {
     }, `${host}/widget.js`);
     await hover(page);
     await failed;
+    await page.getByRole('status').getByText('Busy just now').waitFor();
     await page.locator('warm-cutout .choose').click();
     await page.evaluate(() => dispatchEvent(new Event('online')));
     await page.clock.runFor(59_999);
