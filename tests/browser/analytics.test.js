@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { PHOTO, TIMEOUT_MS, assertQuiet, launch, openPage, phase, quit } from './browser.js';
+import { PHOTO, TIMEOUT_MS, assertQuiet, launch, openPage, phase, quit, show } from './browser.js';
 import { street } from './server.js';
 
 const options = { timeout: 2 * TIMEOUT_MS };
@@ -35,10 +35,7 @@ async function visitor(t, tag, init = () => {}) {
       await phase(page, 'done');
     },
     /** What the visit told is sent when its page is hidden. */
-    hide: () => page.evaluate(() => {
-      Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true });
-      document.dispatchEvent(new Event('visibilitychange'));
-    }),
+    hide: () => show(page, 'hidden'),
     /** The server's counts, once there are as many as expected. */
     async counted(expected) {
       for (const deadline = Date.now() + 10_000; ; ) {

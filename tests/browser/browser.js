@@ -5,7 +5,8 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
-const SCREENSHOTS = fileURLToPath(new URL('screenshots/', import.meta.url));
+/** Where pictures go. */
+export const SCREENSHOTS = fileURLToPath(new URL('screenshots/', import.meta.url));
 mkdirSync(SCREENSHOTS, { recursive: true });
 
 /** A photo whose subject stands in the middle and leaves the corners free. */

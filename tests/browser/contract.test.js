@@ -78,7 +78,6 @@ test('the widget shows what the recorded events tell', options, async (t) => {
   assert.ok(what.includes(`${width} × ${height}`) && what.includes(model), what);
 
   for (const scene of ['broken', 'refused']) {
-    await page.locator('warm-cutout input[type=file]').setInputFiles([]);
     channel.upload = null;
     await page.locator('warm-cutout input[type=file]').setInputFiles(PHOTO);
     const { upload } = await channel.asked();

@@ -1,13 +1,9 @@
-// A proxy before the server: it sends our pages under the policy that they must live with, serves files of
-// another version where a test wants one, and takes the network away.
+// A proxy before the server: it serves files of another version where a test wants one, and takes the network
+// away.
 
-import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
-
-/** Nothing inline, nothing from elsewhere. */
-export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-  + "worker-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
+import { serve } from './server.js';
 
 /** `files` are bodies by path, or what gives them now or later; `down()` and `up()` are the network's. */
 export async function startFront(t, { port: far }) {
@@ -24,7 +20,6 @@ export async function startFront(t, { port: far }) {
     const options = { host: '127.0.0.1', port: far, path, method: request.method, headers: own ? headers : request.headers };
     const up = http.request(options, (answer) => {
       const out = { ...answer.headers };
-      if (out['content-type']?.startsWith('text/html')) out['content-security-policy'] = POLICY;
       if (!own) {
         response.writeHead(answer.statusCode, out);
         return answer.pipe(response);
@@ -52,15 +47,10 @@ export async function startFront(t, { port: far }) {
     open.add(socket);
     socket.on('close', () => open.delete(socket));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
   const down = () => {
     isDown = true;
     for (const socket of open) socket.destroy();
   };
-  t.after(() => {
-    down();
-    server.close();
-  });
-  return { origin: `http://127.0.0.1:${server.address().port}`, files, asked, down, up: () => (isDown = false) };
+  t.after(down); // sockets that were upgraded too
+  return { origin: await serve(t, server), files, asked, down, up: () => (isDown = false) };
 }

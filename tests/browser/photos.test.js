@@ -34,21 +34,24 @@ async function drawn(page, { width, height, noise = 0, type = 'image/jpeg' }) {
   return { bytes, choose: (name) => page.locator('warm-cutout').evaluate((host, name) => host.upload(new File([window.drawn], name, { type: window.drawn.type })), name) };
 }
 
-/** What left the page as the last photo. */
-const uploads = (page) => page.evaluate(async () => {
-  const { connect } = await import('/widget.js');
-  window.fits = [];
-  window.cutouts = [];
-  connect().addEventListener('fit', ({ detail }) => window.fits.push(detail));
-  document.addEventListener('warmcut:cutout', ({ detail }) => window.cutouts.push([detail.width, detail.height]));
-});
-
-test('a photo above the server’s bytes is made smaller, and the shopper is told', options, async (t) => {
-  const server = await startServer(t, '--max-upload-bytes', '1000000');
+/** Our product page, which notes how photos are fitted and how large their cutouts are. */
+async function visit(t, ...args) {
+  const server = await startServer(t, ...args);
   const page = await openPage(t, { server });
   await page.goto(server.origin);
   await page.locator('warm-cutout .choose').waitFor();
-  await uploads(page);
+  await page.evaluate(async () => {
+    const { connect } = await import('/widget.js');
+    window.fits = [];
+    window.cutouts = [];
+    connect().addEventListener('fit', ({ detail }) => window.fits.push(detail));
+    document.addEventListener('warmcut:cutout', ({ detail }) => window.cutouts.push([detail.width, detail.height]));
+  });
+  return page;
+}
+
+test('a photo above the server’s bytes is made smaller, and the shopper is told', options, async (t) => {
+  const page = await visit(t, '--max-upload-bytes', '1000000');
   const { bytes, choose } = await drawn(page, { width: 2400, height: 1800, noise: 0.2, type: 'image/png' });
   assert.ok(bytes > 1_000_000, `${bytes}`);
   await choose('large.png');
@@ -62,11 +65,7 @@ test('a photo above the server’s bytes is made smaller, and the shopper is tol
 });
 
 test('a photo above the server’s pixels is made smaller, upright', options, async (t) => {
-  const server = await startServer(t, '--max-pixels', '3000000');
-  const page = await openPage(t, { server });
-  await page.goto(server.origin);
-  await page.locator('warm-cutout .choose').waitFor();
-  await uploads(page);
+  const page = await visit(t, '--max-pixels', '3000000');
   const { choose } = await drawn(page, { width: 3000, height: 2000, noise: 0.5 });
   // As a phone held upright writes it: pixels that lie on their side, and a note that says so.
   await page.evaluate(async () => {
@@ -84,11 +83,7 @@ test('a photo above the server’s pixels is made smaller, upright', options, as
 });
 
 test('a photo within the limits is sent as it is', options, async (t) => {
-  const server = await startServer(t);
-  const page = await openPage(t, { server });
-  await page.goto(server.origin);
-  await page.locator('warm-cutout .choose').waitFor();
-  await uploads(page);
+  const page = await visit(t);
   const { bytes, choose } = await drawn(page, { width: 2400, height: 1800, noise: 0.5 });
   assert.ok(bytes > 2_000_000, `heavy enough to be looked at: ${bytes}`);
   await choose('large.jpg');
@@ -98,9 +93,7 @@ test('a photo within the limits is sent as it is', options, async (t) => {
 });
 
 test('a kind that the browser knows and the server doesn’t is sent as a JPEG; one that neither knows gets help', options, async (t) => {
-  const server = await startServer(t);
-  const page = await openPage(t, { server });
-  await page.goto(server.origin);
+  const page = await visit(t);
   const input = page.locator('warm-cutout input[type=file]');
   const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="400" height="300"><rect width="400" height="300" fill="#fff"/><ellipse cx="200" cy="150" rx="90" ry="70" fill="#732"/></svg>';
   await input.setInputFiles({ name: 'drawing.svg', mimeType: 'image/svg+xml', buffer: Buffer.from(svg) });

@@ -9,6 +9,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { WebSocketServer } from 'ws';
 import { recorded } from './recorded.js';
+import { serve } from './server.js';
 
 const STATIC = process.env.WARMCUT_STATIC ?? fileURLToPath(new URL('../../static', import.meta.url));
 const MIME = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.jpg': 'image/jpeg' };
@@ -89,15 +90,11 @@ export async function startScript(t) {
     if (next) next(channel);
     else ready.push(channel);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
   t.after(() => {
     for (const socket of sockets.clients) socket.terminate();
-    server.closeAllConnections();
-    server.close();
   });
   return {
-    origin: `http://127.0.0.1:${server.address().port}`,
+    origin: await serve(t, server),
     opened: () => ready.shift() ?? new Promise((resolve) => waiting.push(resolve)),
   };
 }

@@ -21,6 +21,16 @@ async function listen(server, port = 0) {
   return server.address().port;
 }
 
+/** Listens until the test ends; gives the origin. */
+export async function serve(t, server, port) {
+  const origin = `http://127.0.0.1:${await listen(server, port)}`;
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return origin;
+}
+
 /** A port that nobody listens on. */
 export async function freePort() {
   const server = net.createServer();
@@ -69,10 +79,16 @@ export async function startServer(t, ...args) {
 }
 
 /**
- * A shop: one page at an origin of its own and its style sheet, under a policy as a careful shop would send
- * it. `html` makes the page of the address's query.
+ * A shop: one page at an origin of its own and its style sheet, with the widget of the server at `host`, under
+ * a policy as a careful shop would send it. An address's query may replace the widget's `tag`, `body` and `key`.
  */
-export async function startShop(t, port, html, policy, style = '') {
+export async function startShop(t, host, { port, tag = '', body = '<warm-cutout></warm-cutout>', style = '' } = {}) {
+  const html = (query) => `<!doctype html><html lang="en"><meta charset="utf-8"><title>A shop</title>
+    <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+    ${style && '<link rel="stylesheet" href="/shop.css">'}<main><h1>A shop</h1>${query.get('body') ?? body}</main>
+    <script type="module" src="${host}/widget.js" data-key="${query.get('key') ?? 'pk_demo'}" ${query.get('tag') ?? tag}></script>`;
+  const policy = `default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace('http', 'ws')}; img-src blob:; `
+    + `style-src ${style ? "'self'" : "'none'"}; form-action 'self'`;
   const server = http.createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url, 'http://shop');
     if (pathname === '/shop.css') return response.writeHead(200, { 'Content-Type': 'text/css' }).end(style);
@@ -80,20 +96,15 @@ export async function startShop(t, port, html, policy, style = '') {
     response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': policy });
     response.end(html(searchParams));
   });
-  await listen(server, port);
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${port}`;
+  return serve(t, server, port);
 }
 
 /**
- * A server with keys, a shop that is on the list, and one that is not; each with a widget on its page, whose
- * tag, body and key an address's query may replace. `wired`, they reach the server through a proxy.
+ * A server with keys, a shop that is on the list, and one that is not. `wired`, they reach the server through
+ * a proxy.
  */
-export async function street(t, { tag = '', body = '<warm-cutout></warm-cutout>', style, args = [], wired = false } = {}) {
-  const [ours, theirs] = [await freePort(), await freePort()];
+export async function street(t, { args = [], wired = false, ...page } = {}) {
+  const ours = await freePort();
   const folder = mkdtempSync(path.join(tmpdir(), 'warmcut-keys-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const keys = path.join(folder, 'keys.json');
@@ -102,11 +113,7 @@ export async function street(t, { tag = '', body = '<warm-cutout></warm-cutout>'
   const server = await startServer(t, '--keys', keys, ...args);
   const wire = wired ? await startProxy(t, server.port) : null;
   const host = wire?.origin ?? server.origin;
-  const html = (query) => `<!doctype html><html lang="en"><meta charset="utf-8"><title>A shop</title>
-    <meta name="viewport" content="width=device-width">${style ? '<link rel="stylesheet" href="/shop.css">' : ''}<h1>A shop</h1>${query.get('body') ?? body}
-    <script type="module" src="${host}/widget.js" data-key="${query.get('key') ?? 'pk_demo'}" ${query.get('tag') ?? tag}></script>`;
-  const policy = `default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace('http', 'ws')}; img-src blob:; style-src ${style ? "'self'" : "'none'"}`;
-  return { server, wire, host, shop: await startShop(t, ours, html, policy, style), stranger: await startShop(t, theirs, html, policy, style) };
+  return { server, wire, host, shop: await startShop(t, host, { port: ours, ...page }), stranger: await startShop(t, host, page) };
 }
 
 /**

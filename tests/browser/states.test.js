@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { assertAccessible } from './axe.js';
-import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, launch, openPage, phase, quit } from './browser.js';
+import { PHOTO, SCREENSHOTS, TIMEOUT_MS, assertCutout, assertQuiet, launch, openPage, phase, quit } from './browser.js';
 import { cutout } from './scripted.js';
 import { eta, visit } from './visit.js';
 
@@ -159,7 +159,7 @@ async function sheet(t, pictures, colorScheme) {
   await page.setContent(`<meta name="color-scheme" content="light dark"><style>
     body{margin:20px;display:grid;grid-template-columns:repeat(5,1fr);gap:20px;font:14px system-ui,sans-serif;background:light-dark(#faf8f3,#181715)}
     figure{margin:0}img{width:100%;display:block}figcaption{margin-top:6px;text-align:center;color:light-dark(#6a655c,#aaa498)}</style>${figures.join('')}`);
-  const folder = process.env.WARMCUT_PICTURES ?? path.join(import.meta.dirname, 'screenshots');
+  const folder = process.env.WARMCUT_PICTURES ?? SCREENSHOTS;
   mkdirSync(folder, { recursive: true });
   writeFileSync(path.join(folder, `widget-${colorScheme}.png`), await page.screenshot({ fullPage: true }));
 }

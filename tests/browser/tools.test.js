@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, largePhoto, launch, openPage, phase, quit } from './browser.js';
+import { PHOTO, TIMEOUT_MS, assertCutout, assertQuiet, largePhoto, launch, openPage, phase, quit, show } from './browser.js';
 import { street } from './server.js';
 import { eta, visit } from './visit.js';
 
@@ -157,10 +157,6 @@ test('who waits long is told when it is ready, if they asked for it', options, a
   const shop = await visit(t, { init });
   const { page } = shop;
   const button = page.getByRole('button', { name: 'Tell me when it’s ready' });
-  const show = (state) => page.evaluate((state) => {
-    Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
-    document.dispatchEvent(new Event('visibilitychange'));
-  }, state);
 
   await shop.warm();
   await shop.say('stage', { stage: 'model_load', status: 'started' });
@@ -169,7 +165,7 @@ test('who waits long is told when it is ready, if they asked for it', options, a
   await shop.pass(2000);
   await button.click();
   await page.getByRole('button', { name: 'We’ll tell you' }).waitFor();
-  await show('hidden');
+  await show(page, 'hidden');
   for (let waited = 0; waited < 4; waited++) {
     await shop.pass(30_000);
     await shop.say('stage', { stage: 'model_load', status: 'progress' });
@@ -177,7 +173,7 @@ test('who waits long is told when it is ready, if they asked for it', options, a
   await shop.say('ready'); // over the channel that would have been closed long ago
   const [[title, body]] = await page.evaluate(() => window.notes);
   assert.deepEqual([title, body], [await page.title(), 'Ready for your photo']);
-  await show('visible');
+  await show(page, 'visible');
   assertQuiet(page);
 
   const other = await visit(t, { init: () => (window.Notification = class { static requestPermission = async () => 'denied'; }) });

@@ -2,7 +2,7 @@
 
 import { openPage } from './browser.js';
 import { event, startScript } from './scripted.js';
-import { freePort, startShop } from './server.js';
+import { startShop } from './server.js';
 
 const START = Date.parse('2026-01-01T12:00:00Z');
 
@@ -17,11 +17,7 @@ export const eta = (p50, p90) => ({ p50, p90 });
 export async function visit(t, { body = '<warm-cutout layout="page"></warm-cutout>', style = 'body { margin: 16px }', ...context } = {}) {
   const script = await startScript(t);
   const host = script.origin;
-  const html = () => `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-    <meta name="color-scheme" content="light dark"><title>A shop</title><link rel="stylesheet" href="/shop.css">
-    <main><h1>A shop</h1>${body}</main><script type="module" src="${host}/widget.js" data-key="pk_demo"></script>`;
-  const policy = `default-src 'none'; script-src ${host}; connect-src ${host} ${host.replace('http', 'ws')}; img-src blob:; style-src 'self'; form-action 'self'`;
-  const shop = await startShop(t, await freePort(), html, policy, style);
+  const shop = await startShop(t, host, { body, style });
   const page = await openPage(t, context);
   await page.clock.install({ time: START });
   await page.goto(shop);

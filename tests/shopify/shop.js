@@ -1,12 +1,11 @@
 // A shop whose product page is built as Dawn and its kin build theirs: app blocks beside the product form, a
 // form for instalments before it, other products' forms in the same section, and a script that sends the form.
 
-import { once } from 'node:events';
 import http from 'node:http';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { freePort, startServer } from '../browser/server.js';
+import { freePort, serve, startServer } from '../browser/server.js';
 import { list, read, render } from './extension.js';
 
 /** The product of the page, and one that is recommended on it. */
@@ -110,11 +109,6 @@ export async function openShop(t, { designMode = false, ...options } = {}) {
     response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': policy })
       .end(page({ origin, designMode, ...options }));
   });
-  shop.listen(port, '127.0.0.1');
-  await once(shop, 'listening');
-  t.after(() => {
-    shop.closeAllConnections();
-    shop.close();
-  });
+  await serve(t, shop, port);
   return { url, server, added };
 }
