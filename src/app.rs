@@ -224,8 +224,7 @@ async fn jobs_finished(app: &AppState) {
     /// Often enough that a finished server doesn't linger; the queue's own signal has one listener.
     const LOOK: Duration = Duration::from_millis(20);
     loop {
-        let depth = app.jobs.depth();
-        if depth.waiting + depth.running == 0 {
+        if app.jobs.depth().await.is_ok_and(|depth| depth.waiting + depth.running == 0) {
             return;
         }
         tokio::time::sleep(LOOK).await;
@@ -258,7 +257,7 @@ async fn unload_when_idle(pool: Arc<LocalPool>, jobs: Arc<dyn Jobs>, intake: Arc
     let mut every = tokio::time::interval((after / 20).max(Duration::from_millis(50)));
     loop {
         every.tick().await;
-        let depth = jobs.depth();
+        let depth = jobs.depth().await.unwrap_or_default();
         let ready = state.borrow().phase == Phase::Ready;
         if !ready || depth.waiting + depth.running + intake.count() > 0 {
             idle_since = Instant::now();

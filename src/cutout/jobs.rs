@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Blob;
 use crate::protocol::options::Options;
-use crate::protocol::{CutoutId, Event, JobId, Problem, SessionId, UploadId};
+use crate::protocol::{Code, CutoutId, Event, JobId, Problem, SessionId, UploadId};
 
 /// A photo that is here and wants to be cut out.
 #[derive(Debug)]
@@ -60,30 +60,42 @@ pub struct Depth {
     pub running: usize,
 }
 
-/// A place in the queue, held from the moment an upload is accepted. Given back when dropped.
-#[derive(Debug)]
-pub struct Place(
-    #[expect(dead_code, reason = "held for its drop")] pub(super) tokio::sync::OwnedSemaphorePermit,
-);
-
-/// There is no place.
+/// Why the queue can't do what it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the queue is full: {limit} photos wait or are on their way, the most that this server takes; try again in a few seconds"
-)]
-pub struct QueueFull {
-    /// How many it takes.
-    pub limit: usize,
+pub enum JobsError {
+    /// There is no place.
+    #[error(
+        "the queue is full: {limit} photos wait or are on their way, the most that this server takes; try again in a few seconds"
+    )]
+    Full {
+        /// How many it takes.
+        limit: usize,
+    },
+    /// What keeps the queue can't be reached.
+    #[error("the queue can't be reached just now; try again in a few seconds")]
+    Unavailable,
+}
+
+impl JobsError {
+    /// As a client hears it.
+    pub fn problem(&self) -> Problem {
+        let code = match self {
+            Self::Full { .. } => Code::QueueFull,
+            Self::Unavailable => Code::Unavailable,
+        };
+        Problem::new(code, self.to_string())
+    }
 }
 
 /// Jobs that wait and run.
 #[async_trait]
 pub trait Jobs: Send + Sync + 'static {
-    /// A place for a job that is about to come.
-    fn reserve(&self) -> Result<Place, QueueFull>;
+    /// Whether one more job would be taken now. Nothing is promised: the place is taken by the push.
+    async fn room(&self) -> Result<(), JobsError>;
 
-    /// Appends a job and tells its session.
-    async fn push(&self, place: Place, job: NewJob);
+    /// Appends a job whose photo is here, and tells its session so with the given event. Nothing happens
+    /// when the job is here already.
+    async fn push(&self, job: NewJob, received: Event) -> Result<(), JobsError>;
 
     /// The next job; waits for one.
     async fn claim(&self) -> Claimed;
@@ -98,7 +110,7 @@ pub trait Jobs: Send + Sync + 'static {
     async fn finish(&self, job: &JobId, lease: Lease, events: Vec<Event>) -> bool;
 
     /// Ends a job as canceled wherever it is; false when it isn't here or has ended.
-    async fn cancel(&self, job: &JobId) -> bool;
+    async fn cancel(&self, job: &JobId) -> Result<bool, JobsError>;
 
     /// Ends every waiting job with a problem.
     async fn fail_waiting(&self, problem: Problem);
@@ -110,10 +122,10 @@ pub trait Jobs: Send + Sync + 'static {
     async fn fail_all(&self, problem: Problem);
 
     /// Whether a job of this session is here and has not ended.
-    fn is_live(&self, session: &SessionId, job: &JobId) -> bool;
+    async fn is_live(&self, session: &SessionId, job: &JobId) -> Result<bool, JobsError>;
 
     /// How much there is.
-    fn depth(&self) -> Depth;
+    async fn depth(&self) -> Result<Depth, JobsError>;
 
     /// Waits until the queue may have changed.
     async fn changed(&self);

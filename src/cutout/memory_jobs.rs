@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::jobs::{Claimed, Depth, Jobs, Lease, NewJob, Place, QueueFull};
+use super::jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob};
 use super::pace::Pace;
 use super::tell::{canceled, failed, moved};
 use crate::clock;
@@ -38,7 +38,7 @@ struct Slot {
     /// nothing of a job is told after its end.
     fence: tokio::sync::Mutex<Fence>,
     told: Mutex<Option<(Told, Instant)>>,
-    _place: Place,
+    _place: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +79,10 @@ impl MemoryJobs {
             pushed: Notify::new(),
             changed: Notify::new(),
         }
+    }
+
+    fn full(&self) -> JobsError {
+        JobsError::Full { limit: self.limit }
     }
 
     fn slot(&self, job: &JobId) -> Option<Arc<Slot>> {
@@ -169,12 +173,15 @@ fn status_label(status: JobStatus) -> &'static str {
 
 #[async_trait]
 impl Jobs for MemoryJobs {
-    fn reserve(&self) -> Result<Place, QueueFull> {
-        let permit = Arc::clone(&self.places).try_acquire_owned();
-        permit.map(Place).map_err(|_| QueueFull { limit: self.limit })
+    async fn room(&self) -> Result<(), JobsError> {
+        if self.places.available_permits() == 0 { Err(self.full()) } else { Ok(()) }
     }
 
-    async fn push(&self, place: Place, job: NewJob) {
+    async fn push(&self, job: NewJob, received: Event) -> Result<(), JobsError> {
+        if self.slot(&job.id).is_some() {
+            return Ok(());
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.full())?;
         let canceled = job.unwanted.child_token();
         let slot = Arc::new(Slot {
             job: Arc::new(job),
@@ -183,11 +190,9 @@ impl Jobs for MemoryJobs {
             told: Mutex::new(None),
             _place: place,
         });
+        self.append(&slot, received).await;
         {
             let mut inner = self.inner.lock();
-            if inner.live.contains_key(&slot.job.id) {
-                return;
-            }
             inner.live.insert(slot.job.id.clone(), Arc::clone(&slot));
             inner.waiting.push_back(Arc::clone(&slot));
             self.gauge(&inner);
@@ -195,6 +200,7 @@ impl Jobs for MemoryJobs {
         self.end_if_closed(&slot).await;
         self.pushed.notify_one();
         self.changed.notify_one();
+        Ok(())
     }
 
     async fn claim(&self) -> Claimed {
@@ -258,10 +264,10 @@ impl Jobs for MemoryJobs {
         }
     }
 
-    async fn cancel(&self, job: &JobId) -> bool {
+    async fn cancel(&self, job: &JobId) -> Result<bool, JobsError> {
         match self.slot(job) {
-            Some(slot) => self.cancel_slot(&slot).await,
-            None => false,
+            Some(slot) => Ok(self.cancel_slot(&slot).await),
+            None => Ok(false),
         }
     }
 
@@ -279,13 +285,13 @@ impl Jobs for MemoryJobs {
         self.fail(&problem, |_| true).await;
     }
 
-    fn is_live(&self, session: &SessionId, job: &JobId) -> bool {
-        self.inner.lock().live.get(job).is_some_and(|slot| slot.job.session == *session)
+    async fn is_live(&self, session: &SessionId, job: &JobId) -> Result<bool, JobsError> {
+        Ok(self.inner.lock().live.get(job).is_some_and(|slot| slot.job.session == *session))
     }
 
-    fn depth(&self) -> Depth {
+    async fn depth(&self) -> Result<Depth, JobsError> {
         let inner = self.inner.lock();
-        Depth { waiting: inner.waiting.len(), running: inner.live.len() - inner.waiting.len() }
+        Ok(Depth { waiting: inner.waiting.len(), running: inner.live.len() - inner.waiting.len() })
     }
 
     async fn changed(&self) {

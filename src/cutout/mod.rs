@@ -26,7 +26,7 @@ mod worker;
 pub use blobs::{Blob, BlobError, Blobs};
 pub use infer::Inference;
 pub use intake::{Begun, Intake, NewUpload, Writer};
-pub use jobs::{Claimed, Depth, Jobs, Lease, NewJob, Place, QueueFull};
+pub use jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob};
 pub use memory_jobs::MemoryJobs;
 pub use pace::Pace;
 pub use results::{Cutout, Links, Results};

@@ -105,7 +105,8 @@ impl Shared {
         let ended = tokio::select! {
             biased;
             () = canceled.cancelled() => {
-                jobs.cancel(&job.id).await;
+                // Where the queue can't be reached, it has let go of this lease by the time that it can.
+                let _ = jobs.cancel(&job.id).await;
                 return;
             }
             ended = tokio::time::timeout(self.workers.job_timeout, run) => ended,
@@ -190,10 +191,11 @@ impl Shared {
                 let state = state.borrow_and_update();
                 (state.phase, state.error.clone())
             };
-            if phase == Phase::Failed && jobs.depth().waiting > 0 {
+            let waits = jobs.depth().await.is_ok_and(|depth| depth.waiting > 0);
+            if phase == Phase::Failed && waits {
                 jobs.fail_waiting(warmup_failed(&error.unwrap_or_default())).await;
             }
-            if phase == Phase::Cold && jobs.depth().waiting > 0 {
+            if phase == Phase::Cold && waits {
                 let cause = Cause { trigger: "upload".into(), session: None, explicit: false };
                 if let Err(error) = self.workers.pool.ensure_warm(cause).await {
                     jobs.fail_waiting(error.problem()).await;

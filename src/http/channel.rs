@@ -15,7 +15,7 @@ use crate::clock;
 use crate::protocol::{Code, Event, Framed, SessionEvent, Trigger};
 use crate::session::follow::Start;
 use crate::session::registry::ChannelGuard;
-use crate::session::{Follower, Opened, Opening};
+use crate::session::{Follower, LogError, Opened, Opening};
 use crate::warmup::{Cause, PoolError};
 
 /// A client that comes back waits so long, so that not all of them come at once to what starts next.
@@ -82,7 +82,7 @@ pub(super) async fn open(
         }
     }
     // Only now, so that the session sees the run that it began from its start.
-    app.logs.create(&opened.session.id).await;
+    app.logs.create(&opened.session.id).await?;
     Ok(opened)
 }
 
@@ -169,7 +169,9 @@ impl Channel {
                     metrics::counter!("warmcut_channels_too_slow_total").increment(1);
                     return Next::TooSlow;
                 }
-                Err(_) => return Next::Expired,
+                Err(LogError::NoSession) => return Next::Expired,
+                // The client comes back, and by then they can be read again or it hears why not.
+                Err(LogError::Unavailable) => return Next::Closing,
             },
             () = draining.cancelled(), if !*told => {
                 *told = true;

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::cutout::{BlobError, QueueFull};
+use crate::cutout::{BlobError, JobsError};
 use crate::protocol::options::OptionError;
 use crate::protocol::{Code, Problem};
 use crate::session::{LogError, OpenError, SessionError};
@@ -60,6 +60,7 @@ impl From<LogError> for Refusal {
     fn from(error: LogError) -> Self {
         match error {
             LogError::NoSession => SessionError::Expired.into(),
+            LogError::Unavailable => Self::new(Code::Unavailable, error.to_string()),
         }
     }
 }
@@ -76,9 +77,9 @@ impl From<OptionError> for Refusal {
     }
 }
 
-impl From<QueueFull> for Refusal {
-    fn from(error: QueueFull) -> Self {
-        Self::new(Code::QueueFull, error.to_string())
+impl From<JobsError> for Refusal {
+    fn from(error: JobsError) -> Self {
+        Self(error.problem())
     }
 }
 

@@ -30,7 +30,11 @@ impl Drop for Ends {
     fn drop(&mut self) {
         self.session.ended.cancel();
         let (logs, id): (_, SessionId) = (Arc::clone(&self.logs), self.session.id.clone());
-        self.app.tracker.spawn(async move { logs.remove(&id).await });
+        self.app.tracker.spawn(async move {
+            if let Err(error) = logs.remove(&id).await {
+                tracing::warn!(%error, session = %id, "a log stays until it expires");
+            }
+        });
     }
 }
 
@@ -51,7 +55,7 @@ pub(super) async fn cutouts(
         options_of(&pairs)?;
         app.pool.ensure_warm(Cause::explicit("cutouts")).await?;
         let session = Arc::new(Session::detached(shop));
-        app.logs.create(&session.id).await;
+        app.logs.create(&session.id).await?;
         let ends = Ends { session: Arc::clone(&session), logs: Arc::clone(&app.logs), app: Arc::clone(&app) };
         let request = Request::from_parts(parts.clone(), Body::from_stream(body.clone()));
         let id = UploadId::random();

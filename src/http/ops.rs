@@ -27,7 +27,7 @@ pub(super) async fn readyz(State(app): State<AppState>) -> impl IntoResponse {
     let state = app.pool.follow().borrow().clone();
     let reason = match state.phase {
         _ if app.draining.is_cancelled() => Some("draining".to_owned()),
-        Phase::Ready => app.jobs.reserve().err().map(|full| full.to_string()),
+        Phase::Ready => app.jobs.room().await.err().map(|error| error.to_string()),
         Phase::Cold => Some("the model is not loaded; the next intent or POST /warmup loads it".to_owned()),
         Phase::Warming => {
             let stage = state.stage.map_or("nothing yet", |stage| stage.as_str());

@@ -1,7 +1,5 @@
 //! Sessions without a channel: opening, polling, canceling.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -16,7 +14,7 @@ use super::error::{Answer, Refusal};
 use super::extract::{Path, Query};
 use crate::clock;
 use crate::protocol::{Code, JobId, SessionId};
-use crate::session::{Opened, SessionError, snapshot};
+use crate::session::{Opened, snapshot};
 
 /// `POST /v1/sessions`.
 pub(super) async fn open(
@@ -87,22 +85,17 @@ pub(super) async fn cancel_job(app: &AppState, session: &SessionId, job: &JobId)
     if !knows_job(app, session, job).await? {
         return Err(Refusal::new(Code::UnknownJob, format!("this session has no job {job}")));
     }
-    app.jobs.cancel(job).await;
+    app.jobs.cancel(job).await?;
     Ok(())
 }
 
 /// Whether a job belongs to a session.
-pub(super) async fn knows_job(
-    app: &AppState,
-    session: &SessionId,
-    job: &JobId,
-) -> Result<bool, SessionError> {
+pub(super) async fn knows_job(app: &AppState, session: &SessionId, job: &JobId) -> Answer<bool> {
     // The queue knows what lives for certain; the log knows the latest that have ended.
-    if app.jobs.is_live(session, job) {
+    if app.jobs.is_live(session, job).await? {
         return Ok(true);
     }
-    let present = Arc::clone(&app.logs).present(session).await;
-    let (present, _) = present.map_err(|_| SessionError::Expired)?;
+    let (present, _) = app.logs.present(session).await?;
     Ok(present.iter().any(|entry| snapshot::is_of_job(&entry.event, job)))
 }
 

@@ -11,7 +11,7 @@ use super::uploads::Taken;
 use crate::cutout::Jobs;
 use crate::protocol::{Code, CutoutEvent, Event, JobId, JobStatus, Problem, SessionId};
 use crate::session::follow::Start;
-use crate::session::{Followed, Follower, Logs};
+use crate::session::{Followed, Follower, LogError, Logs};
 
 /// So often a request that waits looks whether its job is still there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -54,7 +54,11 @@ impl Drop for CancelOnDrop {
         waiters.remove(&self.job);
         if !self.ended {
             let (app, job) = (Arc::clone(&self.app), self.job.clone());
-            self.app.tracker.spawn(async move { app.jobs.cancel(&job).await });
+            self.app.tracker.spawn(async move {
+                if let Err(error) = app.jobs.cancel(&job).await {
+                    tracing::warn!(%error, %job, "a job that nobody waits for goes on");
+                }
+            });
         }
     }
 }
@@ -79,7 +83,12 @@ async fn follow(
     session: &SessionId,
     job: &JobId,
 ) -> Result<CutoutEvent, Problem> {
-    let expired = |_| Problem::new(Code::SessionExpired, "the session expired before the cutout was done");
+    let expired = |error| match error {
+        LogError::NoSession => {
+            Problem::new(Code::SessionExpired, "the session expired before the cutout was done")
+        }
+        LogError::Unavailable => Problem::new(Code::Unavailable, error.to_string()),
+    };
     // The present first: it still has the end of a job that is too old for the log.
     let follower = Follower::start(Arc::clone(logs), session.clone(), Start::Unknown).await;
     let mut follower = follower.map_err(expired)?.unbounded();
@@ -92,7 +101,8 @@ async fn follow(
             biased;
             followed = follower.next() => followed.map_err(expired)?,
             _ = looks.tick() => {
-                missed = if jobs.is_live(session, job) { 0 } else { missed + 1 };
+                // Where the queue can't be asked, nobody knows that the job has ended.
+                missed = if jobs.is_live(session, job).await == Ok(false) { missed + 1 } else { 0 };
                 if missed >= LOOKS {
                     let message = "the job has ended, and what became of it is no longer kept; send the photo again";
                     return Err(Problem::new(Code::UnknownJob, message).about_job(job));
@@ -130,7 +140,7 @@ mod tests {
         let logs: Arc<dyn Logs> = Arc::new(MemoryLogs::default());
         let jobs = MemoryJobs::new(1, Arc::clone(&logs), Arc::new(Pace::new(1)));
         let session = SessionId::random();
-        logs.create(&session).await;
+        logs.create(&session).await.expect("a log");
         let job = JobId::of(&session, &UploadId::random());
         let ended = tokio::time::timeout(LOOK * 5, follow(&logs, &jobs, &session, &job)).await;
         assert_eq!(ended.expect("in bounded time").expect_err("no cutout").code, Code::UnknownJob);

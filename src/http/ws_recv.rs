@@ -117,7 +117,7 @@ impl RecvLoop {
             }
             Ok(Begun::Exists(job)) => {
                 self.discard = bytes.min(DISCARD);
-                if !self.app.jobs.is_live(&self.session.id, &job) {
+                if self.app.jobs.is_live(&self.session.id, &job).await == Ok(false) {
                     // Its end is in the log already; the address is how to get it.
                     self.inline.lock().remove(&job);
                 }

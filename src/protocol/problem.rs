@@ -30,6 +30,7 @@ pub enum Code {
     Internal,
     WarmupFailed,
     Draining,
+    Unavailable,
 }
 
 impl Code {
@@ -57,6 +58,7 @@ impl Code {
             Self::Internal => "internal",
             Self::WarmupFailed => "warmup_failed",
             Self::Draining => "draining",
+            Self::Unavailable => "unavailable",
         }
     }
 
@@ -73,7 +75,7 @@ impl Code {
             Self::CorruptImage => 422,
             Self::QueueFull | Self::RateLimited => 429,
             Self::JobFailed | Self::Internal => 500,
-            Self::WarmupFailed | Self::Draining => 503,
+            Self::WarmupFailed | Self::Draining | Self::Unavailable => 503,
         }
     }
 
@@ -85,7 +87,7 @@ impl Code {
             Self::QueueFull | Self::RateLimited => 4429,
             Self::UploadTooLarge | Self::ImageTooLarge => 1009,
             Self::Draining => 1012,
-            Self::Internal | Self::JobFailed | Self::WarmupFailed => 1011,
+            Self::Internal | Self::JobFailed | Self::WarmupFailed | Self::Unavailable => 1011,
             _ => 1008,
         }
     }
@@ -103,6 +105,7 @@ impl Code {
                 | Self::Internal
                 | Self::WarmupFailed
                 | Self::Draining
+                | Self::Unavailable
         )
     }
 }

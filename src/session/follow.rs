@@ -148,21 +148,21 @@ mod tests {
     #[tokio::test]
     async fn replay_turns_into_live_without_gap_or_repeat() {
         let (logs, session) = (Arc::new(MemoryLogs::default()), SessionId::random());
-        logs.create(&session).await;
-        logs.append_run(0, event("a")).await;
+        logs.create(&session).await.expect("a log");
+        logs.append_run(0, event("a")).await.expect("appended");
         let mut follower = follower(&logs, &session, Start::After(EventKey::START)).await;
         assert_eq!(text(&mut follower).await, "a");
         let live = tokio::spawn(async move { (text(&mut follower).await, text(&mut follower).await) });
         tokio::task::yield_now().await;
         logs.append(&session, 0, event("b")).await.expect("there");
-        logs.append_run(0, event("c")).await;
+        logs.append_run(0, event("c")).await.expect("appended");
         assert_eq!(live.await.expect("no panic"), ("b".into(), "c".into()));
     }
 
     #[tokio::test]
     async fn an_unknown_id_gets_reset_and_the_present() {
         let (logs, session) = (Arc::new(MemoryLogs::default()), SessionId::random());
-        logs.create(&session).await;
+        logs.create(&session).await.expect("a log");
         for (n, upload) in ["x", "y", "x"].iter().enumerate() {
             let upload = UploadId::try_from((*upload).to_owned()).expect("an id");
             let problem = Problem::new(Code::BadRequest, n.to_string()).about_upload(&upload);
@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn a_channel_that_falls_behind_is_told_to_close() {
         let (logs, session) = (Arc::new(MemoryLogs::default()), SessionId::random());
-        logs.create(&session).await;
+        logs.create(&session).await.expect("a log");
         let mut slow = follower(&logs, &session, Start::After(EventKey::START)).await;
         assert!(tokio::time::timeout(std::time::Duration::ZERO, slow.next()).await.is_err(), "caught up");
         let one = Entry::new(EventKey::START, 0, event("")).weight();
@@ -196,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn a_channel_that_falls_behind_the_whole_log_is_told_to_close_too() {
         let (logs, session) = (Arc::new(MemoryLogs::default()), SessionId::random());
-        logs.create(&session).await;
+        logs.create(&session).await.expect("a log");
         logs.append(&session, 0, event("first")).await.expect("there");
         let mut slow = follower(&logs, &session, Start::After(EventKey::START)).await;
         assert_eq!(text(&mut slow).await, "first");
@@ -210,9 +210,9 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_session_ends_its_channels() {
         let (logs, session) = (Arc::new(MemoryLogs::default()), SessionId::random());
-        logs.create(&session).await;
+        logs.create(&session).await.expect("a log");
         let mut follower = follower(&logs, &session, Start::After(EventKey::START)).await;
-        logs.remove(&session).await;
+        logs.remove(&session).await.expect("removed");
         assert_eq!(follower.next().await.expect_err("gone"), LogError::NoSession);
     }
 }

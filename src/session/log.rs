@@ -127,22 +127,25 @@ pub enum LogError {
     /// The session expired or never was.
     #[error("the session has no log: it expired or never was")]
     NoSession,
+    /// What keeps the logs can't be reached.
+    #[error("the logs can't be reached just now; try again in a few seconds")]
+    Unavailable,
 }
 
 /// The run log, shared by all, and one log for each session.
 #[async_trait]
 pub trait Logs: Send + Sync + 'static {
     /// Begins a run: what came before leaves the present.
-    async fn begin_run(&self);
+    async fn begin_run(&self) -> Result<(), LogError>;
 
     /// Appends to the run log, once for everybody.
-    async fn append_run(&self, at_ms: u64, event: Event) -> EventKey;
+    async fn append_run(&self, at_ms: u64, event: Event) -> Result<EventKey, LogError>;
 
     /// Gives a session a log. It sees the run log from the latest run's first event on.
-    async fn create(&self, session: &SessionId);
+    async fn create(&self, session: &SessionId) -> Result<(), LogError>;
 
     /// Drops a session's log; who follows it is told.
-    async fn remove(&self, session: &SessionId);
+    async fn remove(&self, session: &SessionId) -> Result<(), LogError>;
 
     /// Appends to a session's log. The place of the run log's end and the append are one step.
     async fn append(&self, session: &SessionId, at_ms: u64, event: Event) -> Result<EventKey, LogError>;

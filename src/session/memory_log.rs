@@ -83,33 +83,36 @@ fn end(run: &RunLog, log: &SessionLog) -> EventKey {
 
 #[async_trait]
 impl Logs for MemoryLogs {
-    async fn begin_run(&self) {
+    async fn begin_run(&self) -> Result<(), LogError> {
         let mut run = self.run.write();
         run.run_start = run.last + 1;
         run.ring.forget_present();
+        Ok(())
     }
 
-    async fn append_run(&self, at_ms: u64, event: Event) -> EventKey {
+    async fn append_run(&self, at_ms: u64, event: Event) -> Result<EventKey, LogError> {
         let mut run = self.run.write();
         run.last += 1;
         let key = EventKey::of_run(run.last);
         run.ring.push(Entry::new(key, at_ms, event));
         drop(run);
         self.run_changed.send_replace(key.run);
-        key
+        Ok(key)
     }
 
-    async fn create(&self, session: &SessionId) {
+    async fn create(&self, session: &SessionId) -> Result<(), LogError> {
         let mut sessions = self.sessions.write();
         let run_from = self.run.read().run_start;
         let log = SessionLog { ring: Ring::new(SESSION_BOUNDS), last: EventKey::START, entries: 0, run_from };
         sessions
             .entry(session.clone())
             .or_insert_with(|| Arc::new(Slot { log: Mutex::new(log), changed: watch::Sender::new(0) }));
+        Ok(())
     }
 
-    async fn remove(&self, session: &SessionId) {
+    async fn remove(&self, session: &SessionId) -> Result<(), LogError> {
         self.sessions.write().remove(session);
+        Ok(())
     }
 
     async fn append(&self, session: &SessionId, at_ms: u64, event: Event) -> Result<EventKey, LogError> {
@@ -185,11 +188,11 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             runtime.block_on(async {
                 let (logs, session) = (MemoryLogs::default(), SessionId::random());
-                logs.create(&session).await;
+                logs.create(&session).await.expect("a log");
                 let mut keys = Vec::new();
                 for run in steps {
                     keys.push(if run {
-                        logs.append_run(0, event("run")).await
+                        logs.append_run(0, event("run")).await.expect("appended")
                     } else {
                         logs.append(&session, 0, event("session")).await.expect("there")
                     });
@@ -207,10 +210,10 @@ mod tests {
     #[tokio::test]
     async fn a_key_that_was_never_given_is_gone() {
         let (logs, session) = (MemoryLogs::default(), SessionId::random());
-        logs.append_run(0, event("an earlier run")).await;
-        logs.begin_run().await;
-        logs.create(&session).await;
-        logs.append_run(0, event("this run")).await;
+        logs.append_run(0, event("an earlier run")).await.expect("appended");
+        logs.begin_run().await.expect("begun");
+        logs.create(&session).await.expect("a log");
+        logs.append_run(0, event("this run")).await.expect("appended");
         logs.append(&session, 0, event("mine")).await.expect("there");
         for never in [(1, 0), (2, 7), (3, 0), (9, 9), (0, 1)] {
             let key = EventKey { run: never.0, entry: never.1 };
@@ -222,10 +225,10 @@ mod tests {
     #[tokio::test]
     async fn a_session_sees_the_latest_run_from_its_start() {
         let (logs, session) = (MemoryLogs::default(), SessionId::random());
-        logs.append_run(0, event("an earlier run")).await;
-        logs.begin_run().await;
-        logs.append_run(0, event("this run")).await;
-        logs.create(&session).await;
+        logs.append_run(0, event("an earlier run")).await.expect("appended");
+        logs.begin_run().await.expect("begun");
+        logs.append_run(0, event("this run")).await.expect("appended");
+        logs.create(&session).await.expect("a log");
         assert_eq!(keys_after(&logs, &session, EventKey::START).await, Some(vec![EventKey::of_run(2)]));
     }
 }

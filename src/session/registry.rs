@@ -221,7 +221,9 @@ impl MemorySessions {
     async fn end(&self, sessions: Vec<Arc<Session>>) {
         for session in sessions {
             session.ended.cancel();
-            self.logs.remove(&session.id).await;
+            if let Err(error) = self.logs.remove(&session.id).await {
+                tracing::warn!(%error, session = %session.id, "a log stays until it expires");
+            }
             tracing::debug!(session = %session.id, "session expired");
         }
     }

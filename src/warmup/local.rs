@@ -110,7 +110,7 @@ impl LocalPool {
                 ..PoolState::default()
             }
         });
-        self.logs.begin_run().await;
+        self.begin_log().await;
         let mut reporter =
             Reporter::new(Arc::clone(&self.logs), self.state.clone(), run.clone(), device, estimates);
         reporter.started(Stage::Container, from).await;
@@ -204,6 +204,12 @@ impl LocalPool {
         reporter.event(ended_ms, Event::Ready(ready)).await;
     }
 
+    async fn begin_log(&self) {
+        if let Err(error) = self.logs.begin_run().await {
+            tracing::warn!(%error, "sessions that open now see the last run as well");
+        }
+    }
+
     fn key(&self) -> String {
         format!("{} {}", self.run.loader.name(), self.run.loader.device())
     }
@@ -250,7 +256,7 @@ impl Pool for Arc<LocalPool> {
             state.error = None;
         });
         // A session that opens from here on must not be told that the model is ready.
-        self.logs.begin_run().await;
+        self.begin_log().await;
         // What the allocator holds back for itself goes too.
         tokio::task::spawn_blocking(crate::memory::give_back);
         tracing::info!(reason, "model unloaded");

@@ -68,7 +68,9 @@ impl Reporter {
 
     /// Anything else that the run says.
     pub(super) async fn event(&self, at_ms: u64, event: Event) {
-        self.logs.append_run(at_ms, event).await;
+        if let Err(error) = self.logs.append_run(at_ms, event).await {
+            tracing::warn!(%error, run = %self.run, "an event of the run was told to nobody");
+        }
     }
 
     async fn tell(&mut self, status: StageStatus, at_ms: u64, progress: Progress) {
@@ -99,7 +101,7 @@ impl Reporter {
         let within = if status == StageStatus::Done { 1.0 } else { self.high };
         let whole = (before + within) / Stage::ALL.len() as f32;
         let stage = self.stage;
-        self.logs.append_run(at_ms, Event::Stage(event)).await;
+        self.event(at_ms, Event::Stage(event)).await;
         self.state.send_modify(|state| {
             state.stage = Some(stage);
             state.progress = state.progress.max(whole.min(1.0));

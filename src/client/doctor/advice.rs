@@ -25,6 +25,7 @@ pub(super) fn about(error: &ClientError) -> Option<&'static str> {
             }
             Code::WarmupFailed => "see last_error at /model-status and the server's log",
             Code::Draining => "the server is going away; try again",
+            Code::Unavailable => "the server can't reach its Redis or its store; see its log",
             _ => return None,
         },
         ClientError::Status { status: 300..=399, .. } => "give the address that it redirects to",

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use self::partial::{Partial, blob_problem};
 use self::receiving::{Claim, Key, Receiving, Turn};
-use super::jobs::{Jobs, NewJob, Place};
+use super::jobs::{Jobs, NewJob};
 use super::results::name;
 use super::worker::last_events;
 use super::{Blobs, Links, Results};
@@ -227,7 +227,7 @@ impl Intake {
         }
         // Refused early when there is no place now. The place itself is taken by the photo that is here, so
         // that nobody holds one by announcing photos.
-        self.place().map(drop)
+        self.jobs.room().await.map_err(|error| error.problem())
     }
 
     /// Goes on where an earlier connection left off; none when what it left has ended or was another photo.
@@ -256,10 +256,6 @@ impl Intake {
         }
     }
 
-    fn place(&self) -> Result<Place, Problem> {
-        self.jobs.reserve().map_err(|full| Problem::new(Code::QueueFull, full.to_string()))
-    }
-
     fn judge_model(&self, options: &Options) -> Result<(), Problem> {
         match &options.model {
             Some(model) if !self.models.contains(model) => {
@@ -277,7 +273,7 @@ impl Intake {
     async fn job_of(&self, session: &SessionId, upload: &UploadId) -> Option<JobId> {
         // The queue knows what lives for certain; the log knows the latest that have ended.
         let job = JobId::of(session, upload);
-        if self.jobs.is_live(session, &job) {
+        if self.jobs.is_live(session, &job).await == Ok(true) {
             return Some(job);
         }
         let (present, _) = self.logs.present(session).await.ok()?;
@@ -375,10 +371,7 @@ impl Intake {
         job: Option<JobId>,
         counts: (u64, Option<u64>),
     ) {
-        let (received_bytes, total_bytes) = counts;
-        let event =
-            UploadEvent { upload: receiving.upload.clone(), job, status, received_bytes, total_bytes };
-        self.append(&receiving.session.id, Event::Upload(event)).await;
+        self.append(&receiving.session.id, moved(receiving, status, job, counts)).await;
     }
 
     async fn append(&self, session: &SessionId, event: Event) {
@@ -390,7 +383,6 @@ impl Intake {
     async fn received(&self, receiving: &Receiving, partial: Partial) -> Result<JobId, Problem> {
         let Partial { bytes, digest, options, accepted, total, .. } = partial;
         let len = bytes.len();
-        let place = self.place()?;
         let photo = bytes.finish().await.map_err(|error| blob_problem(&error))?;
         let session = &receiving.session;
         let id = JobId::of(&session.id, &receiving.upload);
@@ -408,10 +400,10 @@ impl Intake {
             accepted,
             received: Instant::now(),
         };
-        self.tell(receiving, UploadStatus::Received, Some(id.clone()), (len, total)).await;
-        metrics::counter!("warmcut_uploads_received_total").increment(1);
+        let here = moved(receiving, UploadStatus::Received, Some(id.clone()), (len, total));
         match self.results.get(&job.cutout) {
             Some(known) => {
+                self.append(&session.id, here).await;
                 metrics::counter!("warmcut_cache_hits_total").increment(1);
                 let upload = clock::millis(job.received - job.accepted);
                 let timings =
@@ -420,8 +412,18 @@ impl Intake {
                     self.append(&session.id, event).await;
                 }
             }
-            None => self.jobs.push(place, job).await,
+            None => self.jobs.push(job, here).await.map_err(|error| error.problem())?,
         }
+        metrics::counter!("warmcut_uploads_received_total").increment(1);
         Ok(id)
     }
+}
+
+fn moved(
+    receiving: &Receiving,
+    status: UploadStatus,
+    job: Option<JobId>,
+    (received_bytes, total_bytes): (u64, Option<u64>),
+) -> Event {
+    Event::Upload(UploadEvent { upload: receiving.upload.clone(), job, status, received_bytes, total_bytes })
 }

@@ -42,7 +42,7 @@ async fn fixture() -> Fixture {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let logs = Arc::new(MemoryLogs::default());
     let session = Arc::new(Session::detached(None));
-    logs.create(&session.id).await;
+    logs.create(&session.id).await.expect("a log");
     let blobs = Arc::new(Blobs::new(folder.path(), 1000, 1000).expect("a store"));
     let shared: Arc<dyn Logs> = Arc::<MemoryLogs>::clone(&logs);
     let intake = Intake::new(Parts {
@@ -103,7 +103,7 @@ async fn an_upload_that_falls_silent_is_rejected() {
     let fixture = fixture().await;
     let mut writer = fixture.begin().await.expect("accepted");
     writer.write(b"\x89PNG").await.expect("taken");
-    assert!(fixture.intake.jobs.reserve().is_ok(), "a photo that isn't here takes no place");
+    assert!(fixture.intake.jobs.room().await.is_ok(), "a photo that isn't here takes no place");
     tokio::time::sleep(SILENCE + Duration::from_secs(2)).await;
     assert_eq!(fixture.rejected().await, Some(Code::UploadIncomplete));
     assert!(writer.write(b"more").await.is_err(), "too late");

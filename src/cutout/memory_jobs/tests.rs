@@ -17,7 +17,7 @@ struct Fixture {
 async fn fixture() -> Fixture {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (logs, session) = (Arc::new(MemoryLogs::default()), SessionId::random());
-    logs.create(&session).await;
+    logs.create(&session).await.expect("a log");
     let shared: Arc<dyn Logs> = Arc::<MemoryLogs>::clone(&logs);
     let jobs = MemoryJobs::new(9, shared, Arc::new(Pace::new(1)));
     let blobs = Blobs::new(folder.path(), 1000, 1000).expect("a store");
@@ -41,7 +41,8 @@ impl Fixture {
             accepted: now,
             received: now,
         };
-        self.jobs.push(self.jobs.reserve().expect("a place"), job).await;
+        let received = Event::Reset { reason: "here".to_owned() };
+        self.jobs.push(job, received).await.expect("a place");
     }
 
     /// The uploads whose jobs failed, with the codes of the problems before.
@@ -76,11 +77,11 @@ async fn a_closed_queue_ends_what_waits_and_what_still_comes_and_lets_the_rest_f
     assert_eq!(queue.failed().await, ended(&["waits"]));
     queue.push("late").await;
     assert_eq!(queue.failed().await, ended(&["waits", "late"]));
-    assert_eq!(queue.jobs.depth(), Depth { waiting: 0, running: 1 });
+    assert_eq!(queue.jobs.depth().await, Ok(Depth { waiting: 0, running: 1 }));
     assert!(!running.canceled.is_cancelled());
     let done = vec![moved(&running.job, JobStatus::Succeeded, None, None)];
     assert!(queue.jobs.finish(&running.job.id, running.lease, done).await);
-    assert_eq!(queue.jobs.depth(), Depth::default());
+    assert_eq!(queue.jobs.depth().await, Ok(Depth::default()));
 }
 
 #[tokio::test]
@@ -91,7 +92,7 @@ async fn a_job_that_is_given_back_to_a_closed_queue_ends() {
     queue.jobs.close(draining()).await;
     queue.jobs.release(&running.job.id, running.lease).await;
     assert_eq!(queue.failed().await, ended(&["runs"]));
-    assert_eq!(queue.jobs.depth(), Depth::default());
+    assert_eq!(queue.jobs.depth().await, Ok(Depth::default()));
 }
 
 #[tokio::test]
@@ -101,8 +102,8 @@ async fn failing_all_ends_what_runs_with_the_problem_and_closes_the_queue() {
     let running = queue.jobs.claim().await;
     queue.jobs.fail_all(draining()).await;
     assert!(running.canceled.is_cancelled(), "its worker stops");
-    assert!(!queue.jobs.cancel(&running.job.id).await, "and comes too late to cancel it");
+    assert_eq!(queue.jobs.cancel(&running.job.id).await, Ok(false), "it comes too late to cancel it");
     queue.push("late").await;
     assert_eq!(queue.failed().await, ended(&["runs", "late"]));
-    assert_eq!(queue.jobs.depth(), Depth::default());
+    assert_eq!(queue.jobs.depth().await, Ok(Depth::default()));
 }

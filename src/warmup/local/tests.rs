@@ -66,7 +66,7 @@ async fn a_run_that_the_servers_end_cuts_short_is_aborted_and_not_failed() {
     let pool = LocalPool::new(loader, known, shared, history, settings, (tracker.clone(), draining.clone()));
     pool.ensure_warm(Cause::explicit("start")).await.expect("begins");
     let session = crate::protocol::SessionId::random();
-    logs.create(&session).await;
+    logs.create(&session).await.expect("a log");
 
     draining.cancel();
     tracker.close();
