@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Warm};
 use crate::cutout::intake::{Parts, UploadLimits};
 use crate::cutout::{
-    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, Pace, Results, Workers, image, spawn_workers,
+    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Results, Workers, image,
+    spawn_workers,
 };
 use crate::http::{self, Admission, App, AppState, Keys};
 use crate::model::device::Cpu;
@@ -115,7 +116,8 @@ impl Server {
         let image_limits = image::Limits { max_pixels: config.max_pixels };
         let results_blobs =
             Arc::new(Blobs::new(&spool.folder("cutouts")?, config.cache_memory, config.cache_bytes)?);
-        let results = Arc::new(Results::new(results_blobs, config.keep, config.cache_bytes));
+        let results: Arc<dyn Results> =
+            Arc::new(MemoryResults::new(results_blobs, config.keep, config.cache_bytes));
         let links = Links::new(secret.clone());
         let pace = Arc::new(Pace::new(config.workers));
         let jobs: Arc<dyn Jobs> =

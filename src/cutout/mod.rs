@@ -29,5 +29,5 @@ pub use intake::{Begun, Intake, NewUpload, Writer};
 pub use jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob};
 pub use memory_jobs::MemoryJobs;
 pub use pace::Pace;
-pub use results::{Cutout, Links, Results};
+pub use results::{Cutout, Links, MemoryResults, Results};
 pub use worker::{Workers, spawn_workers};

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use moka::sync::Cache;
@@ -93,13 +94,26 @@ pub struct NewCutout {
 }
 
 /// Finished cutouts, kept for a time and within a bound.
-pub struct Results {
+#[async_trait]
+pub trait Results: Send + Sync + 'static {
+    /// A cutout by its name; none when it was never made or is no longer kept.
+    async fn get(&self, id: &CutoutId) -> Result<Option<Arc<Cutout>>, BlobError>;
+
+    /// Keeps a new one.
+    async fn put(&self, new: NewCutout) -> Result<Arc<Cutout>, BlobError>;
+
+    /// Bytes of them in this process's memory, and on its disk.
+    fn used(&self) -> (u64, u64);
+}
+
+/// The cutouts of one process.
+pub struct MemoryResults {
     cache: Cache<CutoutId, Arc<Cutout>>,
     blobs: Arc<Blobs>,
     keep: Duration,
 }
 
-impl Results {
+impl MemoryResults {
     /// Keeps cutouts so long, and at most so many bytes of them.
     pub fn new(blobs: Arc<Blobs>, keep: Duration, max_bytes: u64) -> Self {
         let weigh = |_: &CutoutId, cutout: &Arc<Cutout>| u32::try_from(cutout.len()).unwrap_or(u32::MAX);
@@ -112,14 +126,15 @@ impl Results {
             .build();
         Self { cache, blobs, keep }
     }
+}
 
-    /// A cutout by its name.
-    pub fn get(&self, id: &CutoutId) -> Option<Arc<Cutout>> {
-        self.cache.get(id)
+#[async_trait]
+impl Results for MemoryResults {
+    async fn get(&self, id: &CutoutId) -> Result<Option<Arc<Cutout>>, BlobError> {
+        Ok(self.cache.get(id))
     }
 
-    /// Keeps a new one.
-    pub async fn put(&self, new: NewCutout) -> Result<Arc<Cutout>, BlobError> {
+    async fn put(&self, new: NewCutout) -> Result<Arc<Cutout>, BlobError> {
         let NewCutout { id, bytes, mime, size: (width, height), model, notes, shop } = new;
         let keep_ms = clock::millis(self.keep);
         let expires_ms = clock::now_ms().saturating_add(keep_ms);
@@ -147,8 +162,7 @@ impl Results {
         Ok(cutout)
     }
 
-    /// Bytes in memory and on disk.
-    pub fn used(&self) -> (u64, u64) {
+    fn used(&self) -> (u64, u64) {
         (self.blobs.memory_used(), self.blobs.disk_used())
     }
 }
@@ -229,7 +243,7 @@ mod tests {
     async fn results_are_bounded_and_what_is_dropped_gives_its_bytes_back() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let blobs = Arc::new(Blobs::new(folder.path(), 100, 10_000).expect("a store"));
-        let results = Results::new(Arc::clone(&blobs), Duration::from_secs(60), 1000);
+        let results = MemoryResults::new(Arc::clone(&blobs), Duration::from_secs(60), 1000);
         for n in 0..20 {
             results.put(new(&n.to_string(), 90)).await.expect("kept");
         }

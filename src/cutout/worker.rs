@@ -29,7 +29,7 @@ pub struct Workers {
     /// The thread of the network.
     pub inference: Inference,
     /// Where cutouts go.
-    pub results: Arc<Results>,
+    pub results: Arc<dyn Results>,
     /// How they are found.
     pub links: Links,
     /// How long jobs take.

@@ -67,7 +67,7 @@ pub struct App {
     /// Photos that wait and run.
     pub jobs: Arc<dyn Jobs>,
     /// Cutouts.
-    pub results: Arc<Results>,
+    pub results: Arc<dyn Results>,
     /// Checks signatures.
     pub secret: Secret,
     /// Who may.

@@ -33,7 +33,7 @@ pub(super) async fn cutout(
     });
     let id =
         id.ok_or_else(|| Refusal::new(Code::UnknownJob, format!("this session has no finished job {job}")))?;
-    send(&headers, kept(&app, &id)?.as_ref()).await
+    send(&headers, kept(&app, &id).await?.as_ref()).await
 }
 
 /// `GET /v1/sessions/{session}/jobs/{job}/preview`.
@@ -79,7 +79,7 @@ pub(super) async fn lasting(
         let message = "this needs the shop's secret key, or the whole address that came with the cutout, before it expires";
         return Err(Refusal::new(Code::Unauthorized, message));
     }
-    let cutout = kept(&app, &id)?;
+    let cutout = kept(&app, &id).await?;
     if !by_signature && cutout.shop != shop {
         return Err(gone(&id));
     }
@@ -90,8 +90,8 @@ fn job_id(text: String) -> Answer<JobId> {
     JobId::try_from(text).map_err(|error| Refusal::new(Code::UnknownJob, error.to_string()))
 }
 
-fn kept(app: &AppState, id: &CutoutId) -> Answer<Arc<Cutout>> {
-    app.results.get(id).ok_or_else(|| gone(id))
+async fn kept(app: &AppState, id: &CutoutId) -> Answer<Arc<Cutout>> {
+    app.results.get(id).await?.ok_or_else(|| gone(id))
 }
 
 fn gone(id: &CutoutId) -> Refusal {
@@ -104,7 +104,7 @@ fn gone(id: &CutoutId) -> Refusal {
 /// The answer to a request that waited for its job.
 pub(super) async fn when_done(app: &AppState, ended: Result<CutoutEvent, Problem>) -> Answer {
     let event = ended?;
-    let mut response = send(&HeaderMap::new(), kept(app, &event.id_cutout)?.as_ref()).await?;
+    let mut response = send(&HeaderMap::new(), kept(app, &event.id_cutout).await?.as_ref()).await?;
     let headers = response.headers_mut();
     let mut set = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {

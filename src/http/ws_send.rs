@@ -113,7 +113,7 @@ impl SendLoop {
         if !self.inline.lock().remove(&cutout.job) {
             return None;
         }
-        let kept = self.channel.app.results.get(&cutout.id_cutout)?;
+        let kept = self.channel.app.results.get(&cutout.id_cutout).await.ok().flatten()?;
         // Dropped meanwhile, or unreadable: the address says so to whoever asks for it.
         kept.bytes().await.ok().flatten().filter(|bytes| bytes.len() as u64 == cutout.bytes)
     }

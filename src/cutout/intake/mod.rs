@@ -76,7 +76,7 @@ pub struct Intake {
     jobs: Arc<dyn Jobs>,
     pool: Arc<dyn Pool>,
     blobs: Arc<Blobs>,
-    results: Arc<Results>,
+    results: Arc<dyn Results>,
     links: Links,
     limits: UploadLimits,
     models: Vec<String>,
@@ -93,7 +93,7 @@ pub struct Parts {
     /// Where the bytes go.
     pub blobs: Arc<Blobs>,
     /// What was cut out before.
-    pub results: Arc<Results>,
+    pub results: Arc<dyn Results>,
     /// How that is found.
     pub links: Links,
     /// What uploads may be.
@@ -401,7 +401,8 @@ impl Intake {
             received: Instant::now(),
         };
         let here = moved(receiving, UploadStatus::Received, Some(id.clone()), (len, total));
-        match self.results.get(&job.cutout) {
+        // Where nobody can say whether it was cut out before, it is cut out once more.
+        match self.results.get(&job.cutout).await.ok().flatten() {
             Some(known) => {
                 self.append(&session.id, here).await;
                 metrics::counter!("warmcut_cache_hits_total").increment(1);

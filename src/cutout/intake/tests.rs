@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use super::partial::MAGIC;
 use super::*;
 use crate::cutout::image::Limits;
-use crate::cutout::{MemoryJobs, Pace};
+use crate::cutout::{MemoryJobs, MemoryResults, Pace};
 use crate::protocol::RunId;
 use crate::session::token::Secret;
 use crate::session::{EventKey, MemoryLogs, Read};
@@ -49,7 +49,7 @@ async fn fixture() -> Fixture {
         jobs: Arc::new(MemoryJobs::new(1, Arc::clone(&shared), Arc::new(Pace::new(1)))),
         logs: shared,
         pool: Arc::new(Warm),
-        results: Arc::new(Results::new(Arc::clone(&blobs), Duration::from_secs(60), 1000)),
+        results: Arc::new(MemoryResults::new(Arc::clone(&blobs), Duration::from_secs(60), 1000)),
         blobs,
         links: Links::new(Secret::random()),
         limits: UploadLimits { max_bytes: 1000, image: Limits { max_pixels: 1000 } },
