@@ -9,14 +9,15 @@ use tokio::sync::watch;
 
 use super::log::Follow;
 use super::ring::{Bounds, Ring};
+use super::view::View;
 use super::{Entry, EventKey, LogError, Logs, Read};
 use crate::protocol::{Event, SessionId};
 
 /// A run of two minutes with three stages at four progress events a second is 1,440 events.
-const RUN_BOUNDS: Bounds = Bounds { entries: 2048, bytes: 2 << 20, age_ms: 24 * 3_600_000, subjects: 16 };
+pub(crate) const RUN_BOUNDS: Bounds = Bounds { entries: 2048, bytes: 2 << 20, age_ms: 24 * 3_600_000, subjects: 16 };
 /// One job makes about 15 events of some 600 bytes; a session of many photos still replays its last
 /// twenty-five.
-const SESSION_BOUNDS: Bounds =
+pub(crate) const SESSION_BOUNDS: Bounds =
     Bounds { entries: 512, bytes: 256 << 10, age_ms: 24 * 3_600_000, subjects: 1024 };
 
 struct RunLog {
@@ -65,20 +66,10 @@ impl MemoryLogs {
     }
 }
 
-fn merged<'a>(parts: impl IntoIterator<Item = &'a Arc<Entry>>) -> Vec<Arc<Entry>> {
-    let mut entries: Vec<_> = parts.into_iter().cloned().collect();
-    entries.sort_by_key(|entry| entry.key);
-    entries
-}
-
-fn present(run: &RunLog, log: &SessionLog) -> Vec<Arc<Entry>> {
-    merged(run.ring.present().filter(|entry| entry.key.run >= log.run_from).chain(log.ring.present()))
-}
-
-/// The key of the last event that the session can see.
-fn end(run: &RunLog, log: &SessionLog) -> EventKey {
-    let last_run = if run.last >= log.run_from { EventKey::of_run(run.last) } else { EventKey::START };
-    log.last.max(last_run)
+impl RunLog {
+    fn view<'a>(&'a self, log: &'a SessionLog) -> View<'a> {
+        View { run: &self.ring, run_last: self.last, session: &log.ring, run_from: log.run_from, last: log.last }
+    }
 }
 
 #[async_trait]
@@ -134,28 +125,15 @@ impl Logs for MemoryLogs {
         let slot = self.slot(session)?;
         let run = self.run.read();
         let log = slot.log.lock();
-        if after == EventKey::START {
-            let whole = run.ring.from(EventKey::of_run(log.run_from)).chain(log.ring.from(EventKey::START));
-            return Ok(Read::Events(merged(whole)));
-        }
-        let known = if after.entry == 0 {
-            after.run >= log.run_from && run.ring.knows(after)
-        } else {
-            log.ring.knows(after)
-        };
-        match (known, run.ring.after(EventKey::of_run(after.run)), log.ring.after(after)) {
-            (true, Some(runs), Some(entries)) => {
-                Ok(Read::Events(merged(runs.filter(|entry| entry.key.run >= log.run_from).chain(entries))))
-            }
-            _ => Ok(Read::Gone(present(&run, &log), end(&run, &log))),
-        }
+        Ok(run.view(&log).read(after))
     }
 
     async fn present(&self, session: &SessionId) -> Result<(Vec<Arc<Entry>>, EventKey), LogError> {
         let slot = self.slot(session)?;
         let run = self.run.read();
         let log = slot.log.lock();
-        Ok((present(&run, &log), end(&run, &log)))
+        let view = run.view(&log);
+        Ok((view.present(), view.end()))
     }
 
     async fn follow(&self, session: &SessionId) -> Result<Follow, LogError> {

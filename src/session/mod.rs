@@ -16,6 +16,7 @@ mod ring;
 pub mod snapshot;
 mod table;
 pub mod token;
+mod view;
 
 pub use follow::{Followed, Follower};
 pub use key::EventKey;
