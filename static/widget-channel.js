@@ -187,6 +187,7 @@ export class Channel {
     problem ??= own('unauthorized');
     this.#wanted = false;
     this.#set({ phase: 'refused', transport: null, problem });
+    console.error(`warmcut: ${problem.message || problem.code}`); // for the shop; a shopper can't mend it
     for (const upload of this.#uploads.values()) if (!upload.ended) upload.fail(problem);
     this.#say('problem', { type: 'problem', ...problem });
   }

@@ -12,7 +12,7 @@ const QUALITY = 0.92;
 /** Still too heavy after so many steps of half the pixels, a limit is no photo's. */
 const TRIES = 4;
 
-/** `{file, width, height}` within a server's limits, or null where the photo is so already. */
+/** `{file, width, height, smaller}` within a server's limits, or null where the photo is so already. */
 export async function fit(file, { accepts, max_upload_bytes, max_pixels }) {
   const foreign = Boolean(file.type) && !accepts.includes(file.type);
   const heavy = file.size > max_upload_bytes;
@@ -33,7 +33,8 @@ export async function fit(file, { accepts, max_upload_bytes, max_pixels }) {
       if (!blob) throw own('unreadable_file');
       if (blob.size > max_upload_bytes) continue;
       const name = `${file.name.replace(/\.\w+$/, '')}.jpg`;
-      return { file: new File([blob], name, { type: blob.type }), width: canvas.width, height: canvas.height };
+      const { width, height } = canvas;
+      return { file: new File([blob], name, { type: blob.type }), width, height, smaller: scale < 1 };
     }
     throw own('upload_too_large');
   } finally {

@@ -63,17 +63,6 @@ async function styles() {
   return new CSSStyleSheet().replace(await answer.text());
 }
 
-/** Themes that shrink the rem, to count in tens, give their texts a size from elsewhere: the widget's is that of the text around. */
-function size(host) {
-  if (getComputedStyle(host).getPropertyValue('--warmcut-unit')) return;
-  const px = (element) => parseFloat(getComputedStyle(element).fontSize);
-  const around = px(host);
-  host.style.fontSize = 'medium'; // what a rem is where nobody changed it
-  const shrunk = px(document.documentElement) < px(host);
-  host.style.fontSize = '';
-  if (shrunk) host.style.setProperty('--warmcut-unit', `${around}px`);
-}
-
 /** A shop's own words. Ours are better than none where a template filled in something else. */
 function given({ dataset }) {
   try {
@@ -89,7 +78,6 @@ export async function mount(host, connection, field) {
     sheet = null; // the next one that is seen tries again
     throw error;
   });
-  if (!host.shadowRoot) size(host);
   const root = host.shadowRoot ?? host.attachShadow({ mode: 'open', delegatesFocus: true });
   root.adoptedStyleSheets = [await sheet];
   root.innerHTML = TEMPLATE;
@@ -115,6 +103,7 @@ class View {
   #notify = null;
   #run = null; // that the bar shows
   #said = '';
+  #shown = 0; // of the bar
   #outside = null; // ends what it listens to there
   #gone = false;
   #urls = { photo: null, result: null };
@@ -187,16 +176,6 @@ class View {
     if (this.#outside?.signal.aborted === false) return;
     this.#outside = new AbortController();
     const { signal } = this.#outside;
-    // A picture pasted into the page is meant for the widget that is seen, but not one pasted into a text.
-    document.addEventListener('paste', (event) => {
-      const [file] = event.clipboardData?.files ?? [];
-      const target = /** @type {HTMLElement} */ (event.composedPath()[0]);
-      const writes = target.isContentEditable || target.matches?.('input, textarea');
-      if (!file || writes || event.defaultPrevented || !this.#host.checkVisibility()) return;
-      event.preventDefault();
-      this.choose(file);
-    }, { signal });
-
     const mine = (event) => event.upload && event.upload === this.#photo?.task?.upload;
     const hear = {
       stage: (event) => this.#tell('stage', event),
@@ -240,9 +219,10 @@ class View {
   }
 
   /** The element's value in its form; a required one is missed there. */
-  #fill(value = null) {
+  #fill(value = null, state) {
     this.#host.value = value;
     this.#field.setFormValue(value);
+    this.#host.keep(state);
     this.#judge();
   }
 
@@ -273,16 +253,31 @@ class View {
     else this.#bar.reset();
     const photo = this.#photo;
     const task = this.#connection.upload(photo.file, this.#options());
-    photo.begin(task, this.#connection.now());
-    this.#outcome ??= import('./widget-result.js').then(
-      ({ Outcome }) => new Outcome(this.#root, this.#words, this.#host),
-      () => (this.#outcome = null), // a cutout is worth seeing without its tools
-    );
+    this.#begin(task);
     task.done.catch((problem) => {
       if (this.#photo !== photo || photo.task !== task) return;
       this.#fail(problem);
       this.#paint();
     });
+  }
+
+  #begin(task) {
+    this.#photo.begin(task, this.#connection.now());
+    this.#outcome ??= import('./widget-result.js').then(
+      ({ Outcome }) => new Outcome(this.#root, this.#words, this.#host),
+      () => (this.#outcome = null), // a cutout is worth seeing without its tools
+    );
+  }
+
+  /** Shows a cutout that the page had before it was left. */
+  async restore(state) {
+    const { name, ...event } = JSON.parse(state);
+    const answer = await fetch(new URL(event.lasting_url, this.#connection.server));
+    const blob = await answer.blob();
+    if (!answer.ok || this.#photo) return;
+    this.#photo = new Photo(new File([blob], name));
+    this.#begin({ cancel() {} });
+    this.#show({ kind: 'cutout', blob, event });
   }
 
   #fail({ message = '', ...problem }) {
@@ -291,7 +286,7 @@ class View {
     let why = size === 0 ? 'empty' : (problem.code ?? 'internal');
     if (why === 'unsupported_media_type' && /hei[cf]$/i.test(type || name)) why = 'heic';
     // A shop's own words first; then the server's, which know more; then ours.
-    if (!message || this.#words.given(`problem_${why}`)) message = this.#say(`problem_${why}`, { name, size: this.#words.megabytes(size), limit: limit && this.#words.megabytes(limit) });
+    if (!message || this.#words.given(`problem_${why}`)) message = this.#say(`problem_${why}`, { name: name.replace(/^(.{24}).{9,}(.{8})$/, '$1…$2'), size: this.#words.megabytes(size), limit: limit && this.#words.megabytes(limit) });
     const whole = { type: 'problem', code: 'internal', retryable: !problem.code, ...problem, message: message || this.#say('problem') };
     this.#photo.fail(whole, this.#connection.now());
     this.#announce('failed');
@@ -345,7 +340,7 @@ class View {
     if (kind === 'cutout') {
       photo.succeed(event, this.#connection.now());
       this.#outcome?.then((tools) => this.#urls.result === url && tools?.show(blob, url, event, photo.file.name));
-      this.#fill(new URL(event.lasting_url, this.#connection.server).href);
+      this.#fill(new URL(event.lasting_url, this.#connection.server).href, JSON.stringify({ ...event, name: photo.file.name, timings_ms: null }));
       this.#announce('done');
       this.#tell('cutout', { ...event, blob, file: photo.file });
     }
@@ -403,7 +398,8 @@ class View {
     if (phase === 'failed') {
       const problem = photo?.problem ?? state.problem ?? this.#problem;
       const detail = current(state.run)?.detail;
-      this.#$('.why').textContent = sentence(problem?.message || detail || this.#say('problem'));
+      const barred = state.phase === 'refused' && this.#say('problem_unauthorized');
+      this.#$('.why').textContent = sentence(barred || problem?.message || detail || this.#say('problem'));
       hide('.retry', Boolean(photo) && !problem?.retryable);
       hide('.trouble .another', !photo);
     }
@@ -459,7 +455,9 @@ class View {
     bar.toggleAttribute('data-unknown', fraction === null);
     if (fraction === null) bar.removeAttribute('aria-valuenow');
     else bar.ariaValueNow = String(Math.floor(fraction * 100));
-    bar.firstChild.style.transform = `scaleX(${fraction ?? 0})`;
+    // Only what grows is seen to move: what starts over would be seen to fall.
+    bar.firstChild.style.transition = fraction > this.#shown ? '' : 'none';
+    bar.firstChild.style.transform = `scaleX(${(this.#shown = fraction ?? 0)})`;
     return fraction;
   }
 
@@ -478,7 +476,7 @@ class View {
       position: job?.position ?? '',
       time: result?.timings_ms && this.#words.time(result.timings_ms.total),
     });
-    const smaller = fitted && phase === 'done' && this.#say('fit', { size: `${fitted.width} × ${fitted.height}` });
+    const smaller = fitted?.smaller && phase === 'done' && this.#say('fit', { size: `${fitted.width} × ${fitted.height}` });
     if (resting) this.#put('.rest', [phase === 'failed' ? this.#$('.limits').textContent : label, smaller].filter(Boolean).join(', '));
     else this.#put('.label', label);
 

@@ -58,8 +58,9 @@ export class Upload extends EventTarget {
     this.#prepared ??= !taken && this.#fit && bring().then(async ({ fit }) => {
       const fitted = await fit(this.file, limits);
       if (!fitted) return;
-      this.file = fitted.file;
-      onFit({ upload: this.id, width: fitted.width, height: fitted.height, bytes: fitted.file.size });
+      const { file, ...how } = fitted;
+      this.file = file;
+      onFit({ upload: this.id, ...how, bytes: file.size });
     });
     return this.#prepared;
   }

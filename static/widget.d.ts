@@ -164,6 +164,8 @@ export interface Fit {
   width: number;
   height: number;
   bytes: number;
+  /** False where only its kind or its bytes were the matter. */
+  smaller: boolean;
 }
 
 /** Of the connection, each a `CustomEvent` with this detail. */

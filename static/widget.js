@@ -165,6 +165,23 @@ for (const [type, trigger, where = HOT] of [
   }, { passive: true, capture: true });
 }
 
+// A picture that is pasted is for the widget with the focus, or else for the one in view; a text keeps its own.
+document.addEventListener('paste', (event) => {
+  const [file] = event.clipboardData?.files ?? [];
+  const path = event.composedPath();
+  const target = /** @type {HTMLElement} */ (path[0]);
+  const writes = target.isContentEditable || target.matches?.('input, textarea');
+  if (event.defaultPrevented || writes || !file?.type.startsWith('image/')) return;
+  const all = /** @type {WarmCutout[]} */ ([...document.querySelectorAll('warm-cutout')]);
+  const widget = all.find((one) => path.includes(one)) ?? all.find((one) => {
+    const { top, bottom } = one.getBoundingClientRect();
+    return bottom > 0 && top < innerHeight;
+  });
+  if (!widget) return;
+  event.preventDefault();
+  widget.upload(file).catch(() => {});
+});
+
 // The interface is brought where it is about to be seen.
 const near = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
@@ -197,6 +214,17 @@ function view() {
 for (const type of ['visibilitychange', 'prerenderingchange']) document.addEventListener(type, view);
 view();
 
+/** Themes that shrink the rem, to count in tens, give their texts a size from elsewhere: the widget's is that of the text around. */
+function size(host) {
+  if (getComputedStyle(host).getPropertyValue('--warmcut-unit')) return;
+  const px = (element) => parseFloat(getComputedStyle(element).fontSize);
+  const around = px(host);
+  host.style.fontSize = 'medium'; // what a rem is where nobody changed it
+  const shrunk = px(document.documentElement) < px(host);
+  host.style.fontSize = '';
+  if (shrunk) host.style.setProperty('--warmcut-unit', `${around}px`);
+}
+
 /**
  * `<warm-cutout>`: the place of the interface, which `widget-ui.js` fills. With a `name` it is a field of
  * its form, whose value is the cutout's lasting address.
@@ -208,12 +236,15 @@ class WarmCutout extends HTMLElement {
   value = null;
 
   #view;
+  #known = false;
   #field = this.attachInternals();
 
   connectedCallback() {
     this.#view?.then((view) => this.isConnected && view.enter(), () => {});
     // A form must know that the photo is missing, even where nobody has seen it yet.
     if (this.hasAttribute('required')) this.load().catch(() => {});
+    if (!this.#known) this.#restore();
+    this.#known = true;
     near.observe(this);
     rest();
   }
@@ -223,13 +254,42 @@ class WarmCutout extends HTMLElement {
     this.#view?.then((view) => this.isConnected || view.leave(), () => {});
   }
 
+  /** Keeps what `#restore` shows; nothing forgets it. */
+  keep(state) {
+    try {
+      if (state) sessionStorage.setItem(this.#place(), state);
+      else sessionStorage.removeItem(this.#place());
+    } catch {
+      // Storage may be switched off; then a cutout goes with its page.
+    }
+  }
+
+  #place() {
+    return `warmcut cutout ${location.pathname} ${[...document.querySelectorAll('warm-cutout')].indexOf(this)}`;
+  }
+
+  /** A page that is loaded again, or gone back to, shows the cutout that it had; one that is come to anew doesn't. */
+  #restore() {
+    const [visit] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType('navigation'));
+    if (visit?.type === 'navigate') return this.keep();
+    try {
+      const state = sessionStorage.getItem(this.#place());
+      if (state) this.load().then((view) => view.restore(state)).catch(() => {});
+    } catch {
+      // As above.
+    }
+  }
+
   async formResetCallback() {
     (await this.#view)?.clear();
   }
 
   /** Brings the interface and gives its view. */
   load() {
-    this.#view ??= import('./widget-ui.js').then(({ mount }) => mount(this, connect(), this.#field)).catch((error) => {
+    this.#view ??= import('./widget-ui.js').then(({ mount }) => {
+      if (!this.shadowRoot) size(this);
+      return mount(this, connect(), this.#field);
+    }).catch((error) => {
       this.#view = null;
       // Offline, perhaps; where it is seen it comes as soon as that is over.
       addEventListener('online', () => near.observe(this), { once: true });

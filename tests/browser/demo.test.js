@@ -62,7 +62,7 @@ test('with WebSocket blocked the page goes on over server-sent events', options,
   await shot(page, 'demo-events');
   assertQuiet(page);
 
-  await page.reload();
+  await page.goto(`${server.origin}/?another`);
   await page.locator('warm-cutout').hover();
   await phase(page, 'ready');
   assert.equal(await transport(page), 'events', 'what works is remembered for the visit');

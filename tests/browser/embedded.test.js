@@ -24,18 +24,3 @@ for (const [way, init] of [['socket', undefined], ['events', blockWebSocket]]) {
     assertQuiet(page);
   });
 }
-
-// Over HTTP too: the refusal itself may be read by any page, and nothing else.
-for (const [way, init, noise] of [['socket', undefined, undefined], ['events', blockWebSocket, /403/]]) {
-  test(`an origin that is not on the list is told so over its ${way}`, options, async (t) => {
-    const { server, stranger } = await street(t);
-    const page = await openPage(t, { server, init });
-    await page.goto(stranger);
-    await page.locator('warm-cutout').hover();
-    await phase(page, 'failed');
-    const why = await page.locator('warm-cutout .why').innerText();
-    assert.ok(why.includes(stranger), `the message names the origin: ${why}`);
-    await shot(page, `stranger-${way}`);
-    assertQuiet(page, noise);
-  });
-}

@@ -131,18 +131,47 @@ test('a hidden tab hangs up after a grace, and goes on where it was', options, a
 
 test('a picture is pasted into the page, unless into a text', options, async (t) => {
   const { page } = await visit(t);
-  const paste = (selector) => page.evaluate(async ([selector, bytes]) => {
+  const paste = (selector, type = 'image/jpeg') => page.evaluate(async ([selector, type, bytes]) => {
     const clipboardData = new DataTransfer();
-    clipboardData.items.add(new File([Uint8Array.from(bytes)], 'pasted.jpg', { type: 'image/jpeg' }));
+    clipboardData.items.add(new File([Uint8Array.from(bytes)], 'pasted', { type }));
     const event = new ClipboardEvent('paste', { clipboardData, bubbles: true, composed: true, cancelable: true });
     document.querySelector(selector).dispatchEvent(event);
     return event.defaultPrevented;
-  }, [selector, [...readFileSync(PHOTO)]]);
+  }, [selector, type, [...readFileSync(PHOTO)]]);
 
   await page.evaluate(() => document.body.append(document.createElement('textarea')));
   assert.equal(await paste('textarea'), false, 'the text keeps its own');
   await phase(page, 'idle');
   assert.equal(await paste('h1'), true);
+  await assertCutout(page);
+  const first = await field(page);
+  assert.equal(await paste('h1', 'text/plain'), false, 'what is no picture is none of ours');
+  assert.equal(await field(page), first);
+
+  await page.evaluate(() => document.body.append(document.createElement('warm-cutout')));
+  const second = page.locator('warm-cutout').nth(1);
+  await second.scrollIntoViewIfNeeded();
+  await second.locator('.choose').waitFor();
+  assert.equal(await paste('warm-cutout:last-child'), true);
+  await second.locator('.result.in').waitFor();
+  assert.equal(await field(page), first, 'the first one keeps its cutout');
+  assertQuiet(page);
+});
+
+test('a page that is gone back to, or loaded again, has the cutout that it had', options, async (t) => {
+  const { page, channels } = await visit(t);
+  await page.locator('warm-cutout input[type=file]').setInputFiles(PHOTO);
+  await assertCutout(page);
+  const value = await field(page);
+  for (const again of [() => page.reload(), () => page.goto('about:blank').then(() => page.goBack())]) {
+    channels.length = 0;
+    await again();
+    await assertCutout(page);
+    assert.equal(await field(page), value);
+    assert.equal(await page.locator('warm-cutout .compare').isVisible(), false, 'the photo itself is not there any more');
+    assert.equal(channels.length, 0, 'it takes no channel');
+  }
+  await page.locator('warm-cutout input[type=file]').setInputFiles(PHOTO);
   await assertCutout(page);
   assertQuiet(page);
 });

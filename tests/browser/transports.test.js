@@ -8,7 +8,7 @@ import { street } from './server.js';
 const options = { timeout: 2 * TIMEOUT_MS };
 
 /** What the browser itself says of an answer that refuses. */
-const NOISE = /status of 4\d\d/;
+const NOISE = /status of 4\d\d|^warmcut: /;
 
 /** The longest jitter after a failure of each way, which comes on top of what the server asks for. */
 const JITTER_MS = 4000;
@@ -104,7 +104,8 @@ for (const [way, init] of Object.entries(WAYS)) {
       await hover(page);
       await phase(page, 'failed');
       const why = page.locator('warm-cutout .why');
-      assert.match(await why.innerText(), says);
+      assert.equal(await why.innerText(), 'This page may not use the cutout service. Please tell the shop.');
+      assert.match(page.wrong.find((line) => line.startsWith('warmcut: ')), says, 'the shop is told why');
       assert.equal(await page.locator('warm-cutout [role=status]').innerText(), await why.innerText(), 'it is read aloud');
       if (way !== 'socket') assert.deepEqual(answers, [status]);
 
