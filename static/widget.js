@@ -271,7 +271,7 @@ class WarmCutout extends HTMLElement {
   /** A page that is loaded again, or gone back to, shows the cutout that it had; one that is come to anew doesn't. */
   #restore() {
     const [visit] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType('navigation'));
-    if (visit?.type === 'navigate') return this.keep();
+    if (!/^(reload|back)/.test(visit?.type)) return this.keep();
     try {
       const state = sessionStorage.getItem(this.#place());
       if (state) this.load().then((view) => view.restore(state)).catch(() => {});
