@@ -28,6 +28,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod cutout;
+pub mod engine;
 pub mod http;
 pub mod memory;
 pub mod model;

@@ -96,10 +96,13 @@ pub enum Read {
 }
 
 /// Wakes a channel when a log it reads has grown.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Follow {
     pub(super) run: watch::Receiver<u64>,
     pub(super) session: watch::Receiver<u64>,
+    /// What it needs to be told.
+    #[expect(dead_code, reason = "held for its drop")]
+    pub(super) hold: Option<Arc<dyn Send + Sync>>,
 }
 
 impl Follow {

@@ -14,7 +14,8 @@ use super::{Entry, EventKey, LogError, Logs, Read};
 use crate::protocol::{Event, SessionId};
 
 /// A run of two minutes with three stages at four progress events a second is 1,440 events.
-pub(crate) const RUN_BOUNDS: Bounds = Bounds { entries: 2048, bytes: 2 << 20, age_ms: 24 * 3_600_000, subjects: 16 };
+pub(crate) const RUN_BOUNDS: Bounds =
+    Bounds { entries: 2048, bytes: 2 << 20, age_ms: 24 * 3_600_000, subjects: 16 };
 /// One job makes about 15 events of some 600 bytes; a session of many photos still replays its last
 /// twenty-five.
 pub(crate) const SESSION_BOUNDS: Bounds =
@@ -68,7 +69,13 @@ impl MemoryLogs {
 
 impl RunLog {
     fn view<'a>(&'a self, log: &'a SessionLog) -> View<'a> {
-        View { run: &self.ring, run_last: self.last, session: &log.ring, run_from: log.run_from, last: log.last }
+        View {
+            run: &self.ring,
+            run_last: self.last,
+            session: &log.ring,
+            run_from: log.run_from,
+            last: log.last,
+        }
     }
 }
 
@@ -138,7 +145,7 @@ impl Logs for MemoryLogs {
 
     async fn follow(&self, session: &SessionId) -> Result<Follow, LogError> {
         let slot = self.slot(session)?;
-        Ok(Follow { run: self.run_changed.subscribe(), session: slot.changed.subscribe() })
+        Ok(Follow { run: self.run_changed.subscribe(), session: slot.changed.subscribe(), hold: None })
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Bounds {
 
 /// What an event is about; a later one about the same replaces it in the present.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Subject {
+pub(super) enum Subject {
     Stage(Stage),
     Ready,
     Problem,
@@ -35,7 +35,7 @@ enum Subject {
 }
 
 impl Subject {
-    fn of(event: &Event) -> Option<Self> {
+    pub(super) fn of(event: &Event) -> Option<Self> {
         Some(match event {
             Event::Stage(stage) => Self::Stage(stage.stage),
             Event::Ready(_) => Self::Ready,
@@ -50,6 +50,23 @@ impl Subject {
             },
             Event::Session(_) | Event::Reset { .. } | Event::Drain { .. } | Event::Ping {} => return None,
         })
+    }
+}
+
+impl Subject {
+    /// As text, for where it is kept.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Stage(stage) => format!("stage {}", stage.as_str()),
+            Self::Ready => "ready".to_owned(),
+            Self::Problem => "problem".to_owned(),
+            Self::Upload(upload) => format!("upload {upload}"),
+            Self::UploadProblem(upload) => format!("upload-problem {upload}"),
+            Self::Job(job) => format!("job {job}"),
+            Self::JobProblem(job) => format!("job-problem {job}"),
+            Self::Preview(job) => format!("preview {job}"),
+            Self::Cutout(job) => format!("cutout {job}"),
+        }
     }
 }
 
@@ -75,13 +92,38 @@ impl Ring {
         }
     }
 
+    /// One that is kept elsewhere: its entries in order, and the present beside them.
+    pub(super) fn restored(
+        bounds: Bounds,
+        dropped: EventKey,
+        present: Vec<Entry>,
+        entries: Vec<Entry>,
+    ) -> Self {
+        let mut ring = Self { dropped, ..Self::new(bounds) };
+        for entry in present {
+            ring.remember(&Arc::new(entry));
+        }
+        for entry in entries {
+            ring.keep(Arc::new(entry));
+        }
+        ring
+    }
+
     pub(super) fn push(&mut self, entry: Entry) {
         let entry = Arc::new(entry);
-        self.weight += entry.weight();
+        self.remember(&entry);
+        self.keep(entry);
+    }
+
+    fn remember(&mut self, entry: &Arc<Entry>) {
         if let Some(subject) = Subject::of(&entry.event) {
-            self.present.insert(subject, Arc::clone(&entry));
+            self.present.insert(subject, Arc::clone(entry));
             self.trim_present();
         }
+    }
+
+    fn keep(&mut self, entry: Arc<Entry>) {
+        self.weight += entry.weight();
         let now_ms = entry.at_ms;
         self.entries.push_back(entry);
         self.trim(now_ms);

@@ -1,0 +1,107 @@
+//! What many machines share: one Redis, behind the same seams as the memory of one process.
+//!
+//! Streams and hashes hold the truth; pub/sub only says that there is news. Every change is one script, so
+//! that it happens whole or not at all, and all keys share a prefix and one hash tag, so that a script may
+//! touch any of them. That bounds a deployment to what one primary carries.
+//!
+//! The room knows Redis and nothing of what is kept there: each seam's implementation stands beside the one
+//! in memory.
+
+#[cfg(test)]
+pub(crate) mod testing;
+mod wakes;
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
+
+pub use wakes::{Subscription, Wake, Wakes};
+
+/// An answer takes a millisecond; without one for so long, there is none.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Redis can't be reached, or doesn't do what it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Redis can't be reached just now")]
+pub struct Unreachable;
+
+/// A connection to what is shared.
+pub struct Engine {
+    connection: ConnectionManager,
+    keys: Keys,
+    wakes: Wakes,
+}
+
+impl Engine {
+    /// Connects; fails when Redis isn't there now. Later it may go and come back.
+    pub async fn connect(url: &str, prefix: &str) -> Result<Arc<Self>, RedisError> {
+        let client = redis::Client::open(url)?;
+        let config = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(ANSWER))
+            .set_connection_timeout(Some(ANSWER))
+            .set_number_of_retries(2)
+            .set_max_delay(Duration::from_millis(500));
+        let connection = client.get_connection_manager_with_config(config).await?;
+        let wakes = Wakes::listen(client);
+        Ok(Arc::new(Self { connection, keys: Keys::new(prefix), wakes }))
+    }
+
+    /// Names of what is kept.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// What tells of news.
+    pub fn wakes(&self) -> &Wakes {
+        &self.wakes
+    }
+
+    /// Runs a script.
+    pub async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Unreachable> {
+        let answer = call.invoke_async(&mut self.connection.clone()).await;
+        answer.map_err(|error| failed(&error))
+    }
+
+    /// Asks several things at once.
+    pub async fn ask<T: FromRedisValue>(&self, questions: &Pipeline) -> Result<T, Unreachable> {
+        let answer = questions.query_async(&mut self.connection.clone()).await;
+        answer.map_err(|error| failed(&error))
+    }
+}
+
+fn failed(error: &RedisError) -> Unreachable {
+    metrics::counter!("warmcut_redis_errors_total").increment(1);
+    tracing::warn!(%error, "Redis did not do what it was asked");
+    Unreachable
+}
+
+/// A script, with the functions that all of them share before it.
+pub fn script(source: &str) -> Script {
+    Script::new(&format!("{}\n{source}", include_str!("lua/shared.lua")))
+}
+
+/// Names of keys and channels of one deployment.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    tag: String,
+}
+
+impl Keys {
+    fn new(prefix: &str) -> Self {
+        // The part in braces alone decides on which node of a cluster a key lives.
+        Self { tag: format!("{{{prefix}}}") }
+    }
+
+    /// One of a kind.
+    pub fn the(&self, name: &str) -> String {
+        format!("{}:{name}", self.tag)
+    }
+
+    /// What belongs to one of many.
+    pub fn of(&self, kind: &str, id: impl Display) -> String {
+        format!("{}:{kind}:{id}", self.tag)
+    }
+}
