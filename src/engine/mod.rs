@@ -95,6 +95,11 @@ impl Keys {
         Self { tag: format!("{{{prefix}}}") }
     }
 
+    /// What all of them begin with.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
     /// One of a kind.
     pub fn the(&self, name: &str) -> String {
         format!("{}:{name}", self.tag)

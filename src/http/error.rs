@@ -41,6 +41,7 @@ impl From<OpenError> for Refusal {
                 Self(Problem::new(Code::RateLimited, error.to_string()).retry_after(60))
             }
             OpenError::WeakNonce { .. } => Self::new(Code::BadRequest, error.to_string()),
+            OpenError::Unavailable => Self::new(Code::Unavailable, error.to_string()),
         }
     }
 }
@@ -51,6 +52,7 @@ impl From<SessionError> for Refusal {
             SessionError::Unauthorized => Code::Unauthorized,
             SessionError::Expired => Code::SessionExpired,
             SessionError::TooManyChannels { .. } => Code::RateLimited,
+            SessionError::Unavailable => Code::Unavailable,
         };
         Self::new(code, error.to_string())
     }

@@ -41,9 +41,14 @@ pub struct Session {
 impl Session {
     /// A session that no registry knows, for a request that needs no channel.
     pub fn detached(shop: Option<Arc<str>>) -> Self {
+        Self::known(SessionId::random(), clock::now_ms(), shop)
+    }
+
+    /// One that was opened before, perhaps elsewhere.
+    pub(super) fn known(id: SessionId, opened_at_ms: u64, shop: Option<Arc<str>>) -> Self {
         Self {
-            id: SessionId::random(),
-            opened_at_ms: clock::now_ms(),
+            id,
+            opened_at_ms,
             shop,
             ended: CancellationToken::new(),
             channels: AtomicUsize::new(0),
@@ -152,6 +157,9 @@ pub enum OpenError {
         /// Characters given.
         length: usize,
     },
+    /// What keeps the sessions can't be reached.
+    #[error("the sessions can't be reached just now; try again in a few seconds")]
+    Unavailable,
 }
 
 /// Why a session can't be used.
@@ -171,6 +179,9 @@ pub enum SessionError {
         /// How many at most.
         limit: usize,
     },
+    /// What keeps the sessions can't be reached.
+    #[error("the sessions can't be reached just now; try again in a few seconds")]
+    Unavailable,
 }
 
 /// Opens, finds and forgets sessions.
@@ -261,7 +272,7 @@ impl MemorySessions {
     }
 }
 
-fn nonce_key(opening: &Opening) -> Result<Option<NonceKey>, OpenError> {
+pub(super) fn nonce_key(opening: &Opening) -> Result<Option<NonceKey>, OpenError> {
     let Some(nonce) = &opening.nonce else { return Ok(None) };
     let plain = nonce.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     if !plain || !(22..=128).contains(&nonce.len()) {

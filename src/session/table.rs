@@ -16,7 +16,7 @@ use crate::protocol::SessionId;
 
 /// A session is not missed before so long: a bare `EventSource` is back after two seconds, a poller after
 /// five, and most tunnels are shorter.
-const MISSED: Duration = Duration::from_secs(60);
+pub(super) const MISSED: Duration = Duration::from_secs(60);
 /// Who looked for room and found none doesn't look again for so long.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
 /// Room is made for this part of a bound at a time, so that a search pays for many openings.
