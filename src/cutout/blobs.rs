@@ -105,7 +105,7 @@ impl Blobs {
 
     fn blob(&self, store: Arc<dyn ObjectStore>, len: u64, reservation: Reservation) -> Blob {
         let path = Path::from(UploadId::random().as_str());
-        Blob { store, path, len, reservation, runtime: self.runtime.clone() }
+        Blob { store, path, len, reservation: Some(reservation), runtime: self.runtime.clone() }
     }
 }
 
@@ -197,7 +197,7 @@ fn keep_head(head: &mut Vec<u8>, bytes: &[u8]) {
 
 async fn to_disk(writer: &mut BufWriter, blob: &mut Blob, bytes: &[u8]) -> Result<(), BlobError> {
     let more = bytes.len() as u64;
-    if !blob.reservation.grow(more) {
+    if !blob.reservation.as_mut().is_some_and(|reservation| reservation.grow(more)) {
         return Err(BlobError::Full { bytes: more });
     }
     blob.len += more;
@@ -207,17 +207,23 @@ async fn to_disk(writer: &mut BufWriter, blob: &mut Blob, bytes: &[u8]) -> Resul
 /// Bytes that are read from the disk at once for a reader.
 const PIECE: usize = 256 << 10;
 
-/// Bytes in a store. Deleted when dropped.
+/// Bytes in a store. Those of this process alone are deleted when dropped.
 #[derive(Debug)]
 pub struct Blob {
     store: Arc<dyn ObjectStore>,
     path: Path,
     len: u64,
-    reservation: Reservation,
+    /// Their part of a budget; none for what other processes need as well.
+    reservation: Option<Reservation>,
     runtime: Handle,
 }
 
 impl Blob {
+    /// Bytes that stay where they are.
+    pub(super) fn elsewhere(store: Arc<dyn ObjectStore>, path: Path, len: u64) -> Self {
+        Self { store, path, len, reservation: None, runtime: Handle::current() }
+    }
+
     /// How many bytes.
     pub fn len(&self) -> u64 {
         self.len
@@ -250,6 +256,9 @@ impl Blob {
 
 impl Drop for Blob {
     fn drop(&mut self) {
+        if self.reservation.is_none() {
+            return;
+        }
         let (store, path) = (Arc::clone(&self.store), std::mem::take(&mut self.path));
         let deletion = async move {
             // What was never written, or is gone already, is as good as deleted.

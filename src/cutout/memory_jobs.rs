@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob};
 use super::pace::Pace;
-use super::tell::{canceled, failed, moved};
+use super::tell::{canceled, failed, moved, status_label};
 use crate::clock;
 use crate::protocol::{Event, JobId, JobStatus, Problem, SessionId};
 use crate::session::Logs;
@@ -116,7 +116,7 @@ impl MemoryJobs {
     async fn fail(&self, problem: &Problem, which: impl Fn(&Fence) -> bool) {
         let live: Vec<_> = self.inner.lock().live.values().cloned().collect();
         for slot in live {
-            if self.end(&slot, &which, failed(&slot.job, problem.clone())).await {
+            if self.end(&slot, &which, failed(slot.job.about(), problem.clone())).await {
                 // After its end, so that the worker that hears of it can't make it a canceled one.
                 slot.canceled.cancel();
             }
@@ -127,7 +127,7 @@ impl MemoryJobs {
     async fn end_if_closed(&self, slot: &Slot) {
         let closed = self.inner.lock().closed.clone();
         if let Some(problem) = closed {
-            self.end(slot, is_waiting, failed(&slot.job, problem)).await;
+            self.end(slot, is_waiting, failed(slot.job.about(), problem)).await;
         }
     }
 
@@ -138,7 +138,7 @@ impl MemoryJobs {
 
     async fn cancel_slot(&self, slot: &Slot) -> bool {
         slot.canceled.cancel();
-        self.end(slot, |_| true, canceled(&slot.job)).await
+        self.end(slot, |_| true, canceled(slot.job.about())).await
     }
 
     fn gauge(&self, inner: &Inner) {
@@ -154,21 +154,12 @@ impl MemoryJobs {
         }
         *slot.told.lock() = Some((told, Instant::now()));
         let eta = told.position.and_then(|position| self.pace.queued(position));
-        self.append(slot, moved(&slot.job, told.status, told.position, eta)).await;
+        self.append(slot, moved(slot.job.about(), told.status, told.position, eta)).await;
     }
 }
 
 fn is_waiting(fence: &Fence) -> bool {
     fence.lease.is_none()
-}
-
-fn status_label(status: JobStatus) -> &'static str {
-    match status {
-        JobStatus::Succeeded => "succeeded",
-        JobStatus::Failed => "failed",
-        JobStatus::Canceled => "canceled",
-        JobStatus::Starting | JobStatus::Queued | JobStatus::Processing => "other",
-    }
 }
 
 #[async_trait]

@@ -19,7 +19,9 @@ mod jobs;
 mod memory_jobs;
 mod pace;
 mod pipeline;
+mod redis_jobs;
 pub mod results;
+mod shared;
 mod tell;
 mod worker;
 
@@ -29,5 +31,7 @@ pub use intake::{Begun, Intake, NewUpload, Writer};
 pub use jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob};
 pub use memory_jobs::MemoryJobs;
 pub use pace::Pace;
+pub use redis_jobs::{Leases, RedisJobs};
 pub use results::{Cutout, Links, MemoryResults, Results};
+pub use shared::SharedStore;
 pub use worker::{Workers, spawn_workers};

@@ -1,13 +1,36 @@
 //! What is said of a job.
 
 use super::jobs::NewJob;
-use crate::protocol::{Eta, Event, Job, JobStatus, JobStep, Problem};
+use crate::protocol::{Eta, Event, Job, JobId, JobStatus, JobStep, Problem, UploadId};
+
+/// Which job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) job: &'a JobId,
+    pub(super) upload: &'a UploadId,
+}
+
+impl NewJob {
+    pub(super) fn about(&self) -> About<'_> {
+        About { job: &self.id, upload: &self.upload }
+    }
+}
+
+/// As metrics count it.
+pub(super) fn status_label(status: JobStatus) -> &'static str {
+    match status {
+        JobStatus::Succeeded => "succeeded",
+        JobStatus::Failed => "failed",
+        JobStatus::Canceled => "canceled",
+        JobStatus::Starting | JobStatus::Queued | JobStatus::Processing => "other",
+    }
+}
 
 /// A job that waits, or has ended.
-pub(super) fn moved(job: &NewJob, status: JobStatus, position: Option<u32>, eta_ms: Option<Eta>) -> Event {
+pub(super) fn moved(job: About<'_>, status: JobStatus, position: Option<u32>, eta_ms: Option<Eta>) -> Event {
     let progress = (status == JobStatus::Succeeded).then_some(1.0);
     Event::Job(Job {
-        job: job.id.clone(),
+        job: job.job.clone(),
         upload: job.upload.clone(),
         status,
         position,
@@ -37,12 +60,12 @@ pub(super) fn processing(job: &NewJob, step: JobStep, eta_ms: Option<Eta>) -> Ev
 }
 
 /// The last events of a job that failed: the problem before its end.
-pub(super) fn failed(job: &NewJob, problem: Problem) -> Vec<Event> {
-    let problem = problem.about_job(&job.id).about_upload(&job.upload);
+pub(super) fn failed(job: About<'_>, problem: Problem) -> Vec<Event> {
+    let problem = problem.about_job(job.job).about_upload(job.upload);
     vec![Event::Problem(problem), moved(job, JobStatus::Failed, None, None)]
 }
 
 /// The last events of a job that was canceled.
-pub(super) fn canceled(job: &NewJob) -> Vec<Event> {
+pub(super) fn canceled(job: About<'_>) -> Vec<Event> {
     vec![moved(job, JobStatus::Canceled, None, None)]
 }

@@ -105,8 +105,8 @@ impl Shared {
         let ended = tokio::select! {
             biased;
             () = canceled.cancelled() => {
-                // Where the queue can't be reached, it has let go of this lease by the time that it can.
-                let _ = jobs.cancel(&job.id).await;
+                // By the lease: one that is lost is another worker's job by now.
+                jobs.finish(&job.id, lease, tell::canceled(job.about())).await;
                 return;
             }
             ended = tokio::time::timeout(self.workers.job_timeout, run) => ended,
@@ -118,7 +118,7 @@ impl Shared {
                 let seconds = self.workers.job_timeout.as_secs();
                 let message =
                     format!("the cutout was not done within {seconds} s; try again or send a smaller photo");
-                tell::failed(&job, Problem::new(Code::JobFailed, message))
+                tell::failed(job.about(), Problem::new(Code::JobFailed, message))
             }
         };
         jobs.finish(&job.id, lease, events).await;
@@ -170,7 +170,7 @@ impl Shared {
         } else {
             tracing::info!(%error, "photo refused");
         }
-        tell::failed(job, problem)
+        tell::failed(job.about(), problem)
     }
 
     /// Tells those who wait of their place, fails them when there will be no model, and wants the model
@@ -215,5 +215,5 @@ pub(super) fn last_events(
     timings: Timings,
 ) -> Vec<Event> {
     let event = links.event(&job.session, &job.id, cutout, cached, timings);
-    vec![Event::Cutout(Box::new(event)), tell::moved(job, JobStatus::Succeeded, None, None)]
+    vec![Event::Cutout(Box::new(event)), tell::moved(job.about(), JobStatus::Succeeded, None, None)]
 }

@@ -11,7 +11,7 @@ pub mod follow;
 pub mod key;
 pub mod log;
 mod memory_log;
-mod redis_logs;
+pub(crate) mod redis_logs;
 mod redis_sessions;
 pub mod registry;
 mod ring;

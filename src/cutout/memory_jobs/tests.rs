@@ -79,7 +79,7 @@ async fn a_closed_queue_ends_what_waits_and_what_still_comes_and_lets_the_rest_f
     assert_eq!(queue.failed().await, ended(&["waits", "late"]));
     assert_eq!(queue.jobs.depth().await, Ok(Depth { waiting: 0, running: 1 }));
     assert!(!running.canceled.is_cancelled());
-    let done = vec![moved(&running.job, JobStatus::Succeeded, None, None)];
+    let done = vec![moved(running.job.about(), JobStatus::Succeeded, None, None)];
     assert!(queue.jobs.finish(&running.job.id, running.lease, done).await);
     assert_eq!(queue.jobs.depth().await, Ok(Depth::default()));
 }

@@ -129,6 +129,19 @@ async fn renew(logs: Weak<RedisLogs>, every: Duration) {
     }
 }
 
+/// An event as it is kept, and what it is about.
+pub(crate) fn kept_form(event: &Event) -> (String, String) {
+    let json = serde_json::to_string(event).unwrap_or_default();
+    (json, Subject::of(event).map(|subject| subject.name()).unwrap_or_default())
+}
+
+/// The bounds of a session's log, for a script that appends to one: entries, bytes, age, subjects.
+pub(crate) fn bounds() -> String {
+    let Bounds { entries, bytes, age_ms, subjects } = SESSION_BOUNDS;
+    // An entry in memory weighs twice its JSON and a little.
+    format!("{entries} {} {age_ms} {subjects}", bytes / 2)
+}
+
 /// Arguments of a script that appends.
 fn appended(
     call: &mut redis::ScriptInvocation<'_>,
@@ -137,8 +150,7 @@ fn appended(
     event: &Event,
     bounds: Bounds,
 ) {
-    let json = serde_json::to_string(event).unwrap_or_default();
-    let subject = Subject::of(event).map(|subject| subject.name()).unwrap_or_default();
+    let (json, subject) = kept_form(event);
     call.arg(channel).arg(at_ms).arg(json).arg(subject);
     // An entry in memory weighs twice its JSON and a little.
     call.arg(bounds.entries).arg(bounds.bytes / 2).arg(bounds.age_ms).arg(bounds.subjects);

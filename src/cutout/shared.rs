@@ -1,0 +1,62 @@
+//! Where a deployment's processes keep the bytes that they share: photos that wait, and cutouts.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::io::AsyncWriteExt;
+
+use super::{Blob, BlobError};
+use crate::protocol::JobId;
+
+/// Sent to the store in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// An object store that all processes of a deployment reach.
+#[derive(Clone, Debug)]
+pub struct SharedStore {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+impl SharedStore {
+    /// The place that an address names: `file:///folder`.
+    pub fn open(address: &str) -> Result<Self, BlobError> {
+        let url = url::Url::parse(address)
+            .map_err(|error| object_store::Error::Generic { store: "--store", source: Box::new(error) })?;
+        let (store, prefix) = object_store::parse_url(&url)?;
+        Ok(Self { store: store.into(), prefix })
+    }
+
+    /// Keeps a photo under its job's name, until [`Self::forget_photo`].
+    pub async fn keep_photo(&self, job: &JobId, photo: &Blob) -> Result<(), BlobError> {
+        let mut writer = BufWriter::with_capacity(Arc::clone(&self.store), self.photo_path(job), PIECE);
+        let mut pieces = photo.stream().await?;
+        while let Some(piece) = pieces.try_next().await? {
+            writer.write_all(&piece).await?;
+        }
+        Ok(writer.shutdown().await?)
+    }
+
+    /// A photo that was kept.
+    pub fn photo(&self, job: &JobId, len: u64) -> Blob {
+        Blob::elsewhere(Arc::clone(&self.store), self.photo_path(job), len)
+    }
+
+    /// Its job has ended.
+    pub async fn forget_photo(&self, job: &JobId) {
+        match self.store.delete(&self.photo_path(job)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => {
+                metrics::counter!("warmcut_store_errors_total").increment(1);
+                tracing::warn!(%error, %job, "a photo stays in the store until it expires there");
+            }
+        }
+    }
+
+    fn photo_path(&self, job: &JobId) -> Path {
+        self.prefix.clone().join("photos").join(job.as_str())
+    }
+}
