@@ -33,7 +33,7 @@ DEMAND = {
     "budget_left.gpu_seconds",
 }
 
-# Variables of others that our processes read: the stores' credentials.
+# Variables without our prefix that our processes read. The store's credentials come as a whole secret.
 FOREIGN_ENVIRONMENT = {"PORT", "RUST_LOG"}
 
 COMMANDS = ("serve", "gateway", "worker")
@@ -64,7 +64,7 @@ def _told(binary, command):
 
 
 def metrics(root):
-    """Each metric with its labels, and the kinds of it that are histograms."""
+    """Each metric with its labels, and the names of those that are histograms."""
     known, histograms = {}, set()
     for path in sorted((root / "src").rglob("*.rs")):
         text = path.read_text()
