@@ -9,12 +9,14 @@ COPY src src
 COPY benches benches
 COPY static static
 COPY models models
+COPY deploy/build deploy/build
 # The caches are no part of the image, so the binary leaves them within the same step.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked && cp target/release/warmcut /warmcut
-# --state-dir, for whoever mounts a volume on it: a fresh volume takes the owner of what it covers.
-RUN mkdir /state
+    deploy/build /warmcut
+# --state-dir and a --store of files, for whoever mounts volumes on them: a fresh volume takes the owner of what it
+# covers.
+RUN mkdir /state /store
 
 # distroless/cc is glibc, libgcc and CA certificates, which is what the binary links and trusts; its debug variant
 # adds a busybox of 1 MB, for the health check below and nothing else.
@@ -24,6 +26,7 @@ LABEL org.opencontainers.image.title="warmcut" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /warmcut /warmcut
 COPY --from=build --chown=65532:65532 /state /state
+COPY --from=build --chown=65532:65532 /store /store
 COPY LICENSE /LICENSE
 COPY models/LICENSE /LICENSE-models
 # nonroot, by number so that Kubernetes can see that it is not root.

@@ -1,0 +1,83 @@
+"""Render's blueprint, compose, and the image: the Dockerfile, what it copies and the script that it runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from files import against, documents
+
+
+def render(root, binary):
+    document = documents(root / "deploy/render/render.yaml")[0]
+    yield from against(root, "render.json", document, "deploy/render/render.yaml")
+    for service in document.get("services") or []:
+        for key in ("dockerfilePath", "dockerContext"):
+            # From the repository's root.
+            if not (root / service.get(key, ".")).exists():
+                yield f"deploy/render/render.yaml: {key}: there is no {service[key]}"
+
+
+def compose(root, binary):
+    document = documents(root / "deploy/compose.yaml")[0]
+    yield from against(root, "compose.json", document, "deploy/compose.yaml")
+    services, volumes = document.get("services") or {}, document.get("volumes") or {}
+    dockerfile = (root / "Dockerfile").read_text()
+    for name, service in services.items():
+        where = f"deploy/compose.yaml: {name}"
+        for other in service.get("depends_on") or {}:
+            if other not in services:
+                yield f"{where}: depends on {other}, which isn't there"
+        for volume in service.get("volumes") or []:
+            source, target = volume.split(":")[:2]
+            if source not in volumes:
+                yield f"{where}: there is no volume {source}"
+            # A fresh volume takes the owner of what it covers in the image.
+            if "build" in service and not re.search(rf"COPY .*--chown=65532:65532 \S+ {re.escape(target)}$", dockerfile, re.M):
+                yield f"{where}: {target} is not the user's in the image, so nothing could be written to it"
+        for key, value in (service.get("environment") or {}).items():
+            for host in re.findall(r"^(?:redis|https?)://([\w.-]+)", str(value)):
+                if host not in services:
+                    yield f"{where}: {key} names {host}, which isn't there"
+        if "build" in service and not (root / "deploy" / service["build"]["context"] / service["build"]["dockerfile"]).exists():
+            yield f"{where}: there is no {service['build']['dockerfile']}"
+
+
+def image(root, binary):
+    tools = Path(sys.executable).parent
+    for command in (
+        [tools / "hadolint", "--no-color", root / "Dockerfile"],
+        [tools / "shellcheck", root / "deploy/build"],
+        ["bash", "-n", root / "deploy/build"],
+    ):
+        done = subprocess.run(command, text=True, capture_output=True, timeout=30)
+        if done.returncode != 0:
+            yield f"{Path(command[0]).name}: {(done.stdout + done.stderr).strip()[:400]}"
+    if not (root / "deploy/build").stat().st_mode & 0o100:
+        yield "deploy/build can't be run"
+    dockerfile = (root / "Dockerfile").read_text().replace("\\\n", " ")
+    if not re.search(r"^RUN .*\bdeploy/build /warmcut$", dockerfile, re.M) or re.search(r"^RUN .*cargo build", dockerfile, re.M):
+        yield "the Dockerfile does not build by deploy/build alone"
+    copied = [
+        source
+        for line in re.findall(r"^COPY (?!.*--from)(.+)$", dockerfile, re.M)
+        for source in [part for part in line.split() if not part.startswith("--")][:-1]
+    ]
+    ignored = [line for line in (root / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    allowed = [line.removeprefix("!") for line in ignored if line.startswith("!")]
+    for source in copied:
+        if not (root / source).exists():
+            yield f"the Dockerfile copies {source}, which isn't there"
+        if "*" not in ignored or not any(source == of or source.startswith(of + "/") for of in allowed):
+            yield f".dockerignore keeps {source} from the Dockerfile"
+    # What the sources take into the binary must have been copied.
+    for path in sorted((root / "src").rglob("*.rs")):
+        text = path.read_text().split("#[cfg(test)]")[0]
+        for name in re.findall(r'include_(?:bytes|str)!\("([^"]+)"\)', text):
+            # By its words: the tree may be one of links.
+            top = os.path.normpath(path.relative_to(root).parent / name).split(os.sep)[0]
+            if top not in [*copied, "tests"]:
+                yield f"{path.relative_to(root)} takes in {name}, which the Dockerfile doesn't copy"
+    if not re.search(r"^USER [1-9]\d*$", dockerfile, re.M):
+        yield "the Dockerfile's user must be a number, and not root's"
