@@ -11,6 +11,14 @@ use tokio::time::Instant;
 
 static ANCHOR: OnceLock<(Instant, Duration)> = OnceLock::new();
 
+/// Takes the time from another clock, that of a deployment, so that its processes agree. The first look at the
+/// clock counts: call it before anything is reported.
+pub fn set(unix: Duration) {
+    if ANCHOR.set((Instant::now(), unix)).is_err() {
+        tracing::debug!("the clock was looked at before; it stays");
+    }
+}
+
 /// Unix milliseconds now.
 pub fn now_ms() -> u64 {
     at_ms(Instant::now())

@@ -19,6 +19,7 @@
 //! | [`session`] | tokens, logs and their order, the registry |
 //! | [`warmup`] | a run, its stages, tries, validation, history, audit |
 //! | [`cutout`] | intake, queue, workers, pipeline, image codecs, results |
+//! | [`engine`] | Redis, behind the seams of many machines |
 //! | [`model`] | networks, weights, the device |
 //! | [`client`] | the other end: `load` and `doctor` |
 //! | [`app`] | builds all of it and shuts it down |

@@ -38,6 +38,9 @@ pub enum BlobError {
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(#[from] object_store::Error),
+    /// What says where they are can't be reached.
+    #[error("what is kept can't be looked up just now; try again in a few seconds")]
+    Unreachable,
     /// The disk failed.
     #[error("the disk failed: {0}")]
     Disk(#[from] std::io::Error),

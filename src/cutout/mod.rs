@@ -22,6 +22,7 @@ mod pipeline;
 mod redis_jobs;
 pub mod results;
 mod shared;
+mod shared_results;
 mod tell;
 mod worker;
 
@@ -34,4 +35,5 @@ pub use pace::Pace;
 pub use redis_jobs::{Leases, RedisJobs};
 pub use results::{Cutout, Links, MemoryResults, Results};
 pub use shared::SharedStore;
+pub use shared_results::SharedResults;
 pub use worker::{Workers, spawn_workers};

@@ -59,7 +59,7 @@ impl Cutout {
     pub async fn stream(&self) -> Result<Option<BoxStream<'static, Result<Bytes, BlobError>>>, BlobError> {
         let blob = self.blob.lock().clone();
         match blob {
-            Some(blob) => Ok(Some(blob.stream().await?)),
+            Some(blob) => there(blob.stream().await),
             None => Ok(None),
         }
     }
@@ -68,9 +68,23 @@ impl Cutout {
     pub async fn bytes(&self) -> Result<Option<Bytes>, BlobError> {
         let blob = self.blob.lock().clone();
         match blob {
-            Some(blob) => Ok(Some(blob.bytes().await?)),
+            Some(blob) => there(blob.bytes().await),
             None => Ok(None),
         }
+    }
+
+    pub(super) fn of(new: NewCutout, expires_ms: u64, blob: Blob) -> Self {
+        let NewCutout { id, bytes: _, mime, size: (width, height), model, notes, shop } = new;
+        let (bytes, blob) = (blob.len(), Mutex::new(Some(Arc::new(blob))));
+        Self { id, mime, width, height, model, notes, shop, expires_ms, bytes, blob }
+    }
+}
+
+/// None for what a shared store has swept.
+fn there<T>(found: Result<T, BlobError>) -> Result<Option<T>, BlobError> {
+    match found {
+        Err(BlobError::Store(object_store::Error::NotFound { .. })) => Ok(None),
+        found => found.map(Some),
     }
 }
 
@@ -135,7 +149,7 @@ impl Results for MemoryResults {
     }
 
     async fn put(&self, new: NewCutout) -> Result<Arc<Cutout>, BlobError> {
-        let NewCutout { id, bytes, mime, size: (width, height), model, notes, shop } = new;
+        let (id, bytes) = (new.id.clone(), new.bytes.clone());
         let keep_ms = clock::millis(self.keep);
         let expires_ms = clock::now_ms().saturating_add(keep_ms);
         let blob = match self.blobs.put(bytes.clone()).await {
@@ -146,18 +160,7 @@ impl Results for MemoryResults {
             }
             kept => kept?,
         };
-        let cutout = Arc::new(Cutout {
-            id: id.clone(),
-            mime,
-            width,
-            height,
-            model,
-            notes,
-            shop,
-            expires_ms,
-            bytes: blob.len(),
-            blob: Mutex::new(Some(Arc::new(blob))),
-        });
+        let cutout = Arc::new(Cutout::of(new, expires_ms, blob));
         self.cache.insert(id, Arc::clone(&cutout));
         Ok(cutout)
     }

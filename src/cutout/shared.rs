@@ -1,7 +1,9 @@
 //! Where a deployment's processes keep the bytes that they share: photos that wait, and cutouts.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -9,10 +11,13 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
 
 use super::{Blob, BlobError};
-use crate::protocol::JobId;
+use crate::protocol::{CutoutId, JobId};
 
 /// Sent to the store in pieces of this size.
 const PIECE: usize = 1 << 20;
+
+const PHOTOS: &str = "photos";
+const CUTOUTS: &str = "cutouts";
 
 /// An object store that all processes of a deployment reach.
 #[derive(Clone, Debug)]
@@ -56,7 +61,36 @@ impl SharedStore {
         }
     }
 
+    /// Keeps a cutout.
+    pub async fn keep_cutout(&self, id: &CutoutId, bytes: Bytes) -> Result<(), BlobError> {
+        self.store.put(&self.cutout_path(id), bytes.into()).await?;
+        Ok(())
+    }
+
+    /// A cutout that was kept.
+    pub fn cutout(&self, id: &CutoutId, len: u64) -> Blob {
+        Blob::elsewhere(Arc::clone(&self.store), self.cutout_path(id), len)
+    }
+
+    /// Deletes cutouts and photos that are older, for a store that doesn't expire them by itself.
+    pub async fn sweep(&self, cutouts: Duration, photos: Duration) -> Result<(), BlobError> {
+        for (folder, age) in [(CUTOUTS, cutouts), (PHOTOS, photos)] {
+            let now = SystemTime::now();
+            let mut all = self.store.list(Some(&self.prefix.clone().join(folder)));
+            while let Some(found) = all.try_next().await? {
+                if now.duration_since(found.last_modified.into()).is_ok_and(|old| old >= age) {
+                    self.store.delete(&found.location).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cutout_path(&self, id: &CutoutId) -> Path {
+        self.prefix.clone().join(CUTOUTS).join(id.as_str())
+    }
+
     fn photo_path(&self, job: &JobId) -> Path {
-        self.prefix.clone().join("photos").join(job.as_str())
+        self.prefix.clone().join(PHOTOS).join(job.as_str())
     }
 }

@@ -18,6 +18,8 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
 
+use crate::clock;
+
 pub use wakes::{Subscription, Wake, Wakes};
 
 /// An answer takes a millisecond; without one for so long, there is none.
@@ -44,7 +46,10 @@ impl Engine {
             .set_connection_timeout(Some(ANSWER))
             .set_number_of_retries(2)
             .set_max_delay(Duration::from_millis(500));
-        let connection = client.get_connection_manager_with_config(config).await?;
+        let mut connection = client.get_connection_manager_with_config(config).await?;
+        // One clock for all processes: theirs may be half a minute apart.
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
+        clock::set(Duration::from_secs(seconds) + Duration::from_micros(micros));
         let wakes = Wakes::listen(client);
         Ok(Arc::new(Self { connection, keys: Keys::new(prefix), wakes }))
     }

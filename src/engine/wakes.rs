@@ -128,10 +128,7 @@ impl Channels {
 /// Keeps a connection for as long as anybody may ask for one.
 async fn keep(client: redis::Client, channels: Arc<Channels>, mut asked: mpsc::Receiver<Command>) {
     loop {
-        if let Ok(pubsub) = tokio::time::timeout(SILENCE, client.get_async_pubsub())
-            .await
-            .unwrap_or_else(|_| Err(redis::RedisError::from((redis::ErrorKind::Io, "no connection in time"))))
-        {
+        if let Ok(Ok(pubsub)) = tokio::time::timeout(SILENCE, client.get_async_pubsub()).await {
             let (sink, stream) = pubsub.split();
             metrics::gauge!("warmcut_redis_up").set(1.0);
             if listen(sink, stream, &channels, &mut asked).await.is_none() {

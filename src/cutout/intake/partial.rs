@@ -127,7 +127,7 @@ pub(super) fn blob_problem(error: &BlobError) -> Problem {
         BlobError::Full { .. } => {
             Problem::new(Code::QueueFull, format!("{error}; try again in a few seconds"))
         }
-        BlobError::Store(_) | BlobError::Disk(_) => {
+        BlobError::Store(_) | BlobError::Disk(_) | BlobError::Unreachable => {
             tracing::error!(%error, "an upload can't be kept");
             Problem::new(Code::Internal, "the photo could not be kept; try again")
         }

@@ -2,12 +2,23 @@
 -- Answers {id, lease, deliveries, session, upload, bytes, options, cutout, shop, ms since it was accepted, ms since
 -- it was received}, or nothing.
 local tag, worker, lost = ARGV[1], ARGV[2], ARGV[3]
+
+-- One whose lease is lost. Redis looks at a few at a time, and many that live may come before it.
+local function lost_one(jobs)
+  local cursor = '0-0'
+  repeat
+    local answer = redis.call('XAUTOCLAIM', jobs, 'workers', worker, lost, cursor, 'COUNT', 1)
+    if answer[2][1] then return answer[2][1] end
+    cursor = answer[1]
+  until cursor == '0-0'
+end
+
 local jobs = tag .. ':jobs'
 if redis.call('EXISTS', jobs) == 0 then return false end
 redis.pcall('XGROUP', 'CREATE', jobs, 'workers', '0')
 while true do
   -- Those of workers that died first: they have waited longest.
-  local found = redis.call('XAUTOCLAIM', jobs, 'workers', worker, lost, '0', 'COUNT', 1)[2][1]
+  local found = lost_one(jobs)
   if not found then
     local read = redis.call('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', 1, 'STREAMS', jobs, '>')
     found = read and read[1] and read[1][2][1]

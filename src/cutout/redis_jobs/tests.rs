@@ -150,6 +150,21 @@ async fn a_worker_that_stood_still_past_its_lease_ends_nothing() {
 }
 
 #[tokio::test]
+async fn a_lost_job_is_found_behind_many_that_are_worked_on() {
+    let queue = fixture(20).await;
+    let (busy, dead) = (queue.worker().await, queue.worker().await);
+    for n in 0..15 {
+        queue.push(&n.to_string()).await.expect("pushed");
+        busy.claim().await;
+    }
+    queue.push("lost").await.expect("pushed");
+    dead.claim().await;
+    freeze(&dead);
+    let found = tokio::time::timeout(QUICK.lost * 30, queue.worker().await.claim()).await.expect("in time");
+    assert_eq!(found.job.upload.as_str(), "lost");
+}
+
+#[tokio::test]
 async fn a_photo_that_three_workers_did_not_survive_fails_and_the_others_go_on() {
     let queue = fixture(9).await;
     queue.push("poison").await.expect("pushed");
