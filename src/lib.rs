@@ -19,7 +19,7 @@
 //! | [`session`] | tokens, logs and their order, the registry |
 //! | [`warmup`] | a run, its stages, tries, validation, history, audit |
 //! | [`cutout`] | intake, queue, workers, pipeline, image codecs, results |
-//! | [`model`] | networks, weights, the device |
+//! | [`model`] | networks by name, weights, the device |
 //! | [`client`] | the other end: `load` and `doctor` |
 //! | [`app`] | builds all of it and shuts it down |
 
@@ -31,6 +31,7 @@ pub mod cutout;
 pub mod http;
 pub mod memory;
 pub mod model;
+pub mod model_command;
 pub mod oneshot;
 pub mod protocol;
 pub mod session;
