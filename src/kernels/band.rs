@@ -6,9 +6,9 @@ use std::ops::Range;
 use crate::epilogue::Epilogue;
 use crate::patch::{cut_doubled, cut_out};
 use crate::planes::{LANES, Lanes, Source};
-use crate::product::Product;
+use crate::product::Products;
 use crate::resample::halve_rows;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Level, Simd, dispatch};
 use crate::tile::{FourByFour, MAX_POINTS, Output, SixBySix, Transform};
 use crate::winograd::{Tile, Winograd};
 
@@ -35,6 +35,7 @@ pub(crate) struct Band<'a> {
 /// A band, strip by strip.
 pub(crate) struct Strips<'a> {
     pub(crate) band: Band<'a>,
+    pub(crate) level: Level,
     /// `[point][tile]`
     pub(crate) sums: &'a mut [Lanes],
 }
@@ -42,20 +43,29 @@ pub(crate) struct Strips<'a> {
 impl Kernel for Strips<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { band, sums } = self;
+        let Self { band, level, sums } = self;
         // SAFETY: the caller gives the instructions.
         unsafe {
             match band.winograd.tile {
-                Tile::Four => band.strips::<S, FourByFour>(sums),
-                Tile::Six => band.strips::<S, SixBySix>(sums),
+                Tile::Four => band.strips::<S, FourByFour>(level, sums),
+                Tile::Six => band.strips::<S, SixBySix>(level, sums),
             }
         }
     }
 }
 
 impl Band<'_> {
+    fn multiply(&self, level: Level, block: usize, tiles: usize, sums: &mut [Lanes]) {
+        let Winograd { tile, channels, filters, .. } = self.winograd;
+        let points = tile.points() * tile.points();
+        let filters = &filters[block * points * channels..][..points * channels];
+        let (data, channels, step) = (&*self.data, *channels, self.tiles);
+        let sums = &mut sums[..points * step];
+        dispatch(level, Products { data, filters, sums, channels, points, step, tiles });
+    }
+
     #[inline(always)]
-    unsafe fn strips<S: Simd, T: Transform>(mut self, sums: &mut [Lanes]) {
+    unsafe fn strips<S: Simd, T: Transform>(mut self, level: Level, sums: &mut [Lanes]) {
         let across = self.width.div_ceil(T::SIDE);
         let mut patch = [Lanes::ZERO; MAX_POINTS];
         for first in (0..across).step_by(self.tiles) {
@@ -64,7 +74,7 @@ impl Band<'_> {
             unsafe {
                 self.transform_data::<S, T>(first, tiles, &mut patch);
                 for block in 0..self.blocks {
-                    self.multiply::<S, T>(block, tiles, sums);
+                    self.multiply(level, block, tiles, sums);
                     self.transform_sums::<S, T>(block, first..first + tiles, sums, &mut patch);
                 }
             }
@@ -90,34 +100,6 @@ impl Band<'_> {
                     unsafe { to_points::<S, T>(source, block, corner, to, self.tiles, patch) };
                 }
                 at += 1;
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply<S: Simd, T: Transform>(&self, block: usize, tiles: usize, sums: &mut [Lanes]) {
-        let (points, channels) = (T::POINTS * T::POINTS, self.winograd.channels);
-        let filters = &self.winograd.filters[block * points * channels..][..points * channels];
-        assert!(self.data.len() == self.winograd.seen() * points * self.tiles);
-        assert!(sums.len() >= points * self.tiles && tiles <= self.tiles);
-        for point in 0..points {
-            let mut tile = 0;
-            while tile < tiles {
-                // Groups of even size: a small one leaves registers, and with them time, unused.
-                let left = tiles - tile;
-                let rows = left.div_ceil(left.div_ceil(S::ROWS));
-                let at = point * self.tiles + tile;
-                let product = Product {
-                    data: self.data[at..].as_ptr().cast(),
-                    block: points * self.tiles * LANES,
-                    channels,
-                    filters: filters[point * channels..].as_ptr().cast(),
-                    sums: sums[at..].as_mut_ptr().cast(),
-                };
-                // SAFETY: `rows` tiles from `at` exist in each block and in the sums, and `channels`
-                // filters from the point's first; the caller gives the instructions.
-                unsafe { product.rows::<S>(rows) };
-                tile += rows;
             }
         }
     }

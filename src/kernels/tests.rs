@@ -59,8 +59,7 @@ fn case() -> impl Strategy<Value = Case> {
         prop_oneof![
             Just((Way::Winograd4, 3, 1, 1)),
             Just((Way::Winograd6, 3, 1, 1)),
-            Just((Way::Deep4, 3, 1, 1)),
-            Just((Way::Deep6, 3, 1, 1)),
+            Just((Way::Deep, 3, 1, 1)),
             (prop::sample::select(vec![1, 3, 5]), 1..3usize, 1..9usize)
                 .prop_map(|(side, stride, dilation)| (Way::Direct, side, stride, dilation)),
         ];
@@ -178,7 +177,7 @@ proptest! {
     #[test]
     fn enlarging_on_the_way_is_enlarging_before(
         (height, width) in (1..25usize, 1..25usize),
-        way in prop::sample::select(vec![Way::Winograd4, Way::Winograd6, Way::Deep4, Way::Deep6]),
+        way in prop::sample::select(vec![Way::Winograd4, Way::Winograd6, Way::Deep]),
         seed in any::<u64>(),
     ) {
         let small = packed(&noise(16 * height * width, seed), 16, (height, width));
@@ -205,7 +204,7 @@ proptest! {
     #[test]
     fn halving_on_the_way_is_halving_after(
         (height, width, blocks) in (1..40usize, 1..40usize, 1..3usize),
-        way in prop::sample::select(vec![Way::Direct, Way::Winograd4, Way::Winograd6, Way::Deep4, Way::Deep6]),
+        way in prop::sample::select(vec![Way::Direct, Way::Winograd4, Way::Winograd6, Way::Deep]),
         seed in any::<u64>(),
     ) {
         let size = (height, width);
@@ -319,8 +318,7 @@ fn a_deep_convolution_gives_the_same_bits_over_several_slabs() {
         conv.run(Level::best(), &sources, &mut out, None, &Scratch::default());
         unpack(&out.as_plane(), 17).into_iter().map(f32::to_bits).collect::<Vec<_>>()
     };
-    assert!(on(Way::Deep4) == on(Way::Winograd4));
-    assert!(on(Way::Deep6) == on(Way::Winograd6));
+    assert!(on(Way::Deep) == on(Way::Winograd4));
 }
 
 #[test]
@@ -330,7 +328,7 @@ fn filters_that_no_cache_keeps_make_a_convolution_deep() {
         shape.way((side, side))
     };
     assert_eq!(way(&[64, 64], 64, 320), Way::Winograd6, "U²-NetP's largest");
-    assert_eq!(way(&[128, 128], 64, 160), Way::Deep6);
-    assert_eq!(way(&[128], 256, 80), Way::Deep4);
+    assert_eq!(way(&[64], 64, 80), Way::Winograd4);
+    assert_eq!(way(&[128], 256, 80), Way::Deep);
     assert_eq!(way(&[512], 512, 10), Way::Direct);
 }

@@ -123,7 +123,7 @@ impl Winograd {
                 tiles,
                 data,
             };
-            dispatch(level, Strips { band, sums });
+            dispatch(level, Strips { band, level, sums });
         });
     }
 }
