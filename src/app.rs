@@ -19,7 +19,7 @@ use crate::cutout::{
 };
 use crate::http::{self, Admission, App, AppState, Keys};
 use crate::model::device::Cpu;
-use crate::model::{Loader, Source, U2NetLoader, u2net};
+use crate::model::{Loader, Network, Registry, U2NetLoader};
 use crate::protocol::{Code, Limits, Problem};
 use crate::session::token::Secret;
 use crate::session::{Logs, MemoryLogs, MemorySessions, SessionBounds};
@@ -32,10 +32,7 @@ const JOBS_FINISH: Duration = Duration::from_secs(5);
 /// After the jobs, channels say their last words and connections end within this time.
 const CONNECTIONS_END: Duration = Duration::from_millis(1500);
 
-/// The weights that are compiled in.
-const U2NETP_WEIGHTS: &[u8] = include_bytes!("../models/u2netp.safetensors");
 const KNOWN_PHOTO: &[u8] = include_bytes!("../models/known/photo.jpg");
-const KNOWN_ANSWER: &[u8] = include_bytes!("../models/known/u2netp.png");
 
 /// A server that listens.
 pub struct Server {
@@ -50,19 +47,21 @@ pub struct Server {
 
 /// The embedded model, or its weights from a folder.
 pub fn default_loader(model_dir: Option<&PathBuf>, cpu: Cpu) -> U2NetLoader {
-    let source = match model_dir {
-        Some(folder) => Source::File(folder.join("u2netp.safetensors")),
-        None => Source::Embedded(U2NETP_WEIGHTS),
-    };
-    U2NetLoader::new(u2net::U2NETP, source, cpu)
+    let registry = Registry { files: Vec::new(), folder: model_dir.cloned(), cpu };
+    registry.loader(Network::embedded()).expect("an embedded network has weights")
 }
 
-/// The known photo and its known answer.
+/// The known photo and the embedded model's known answer.
 pub fn known() -> anyhow::Result<Known> {
+    known_to(Network::embedded())
+}
+
+/// The known photo and a model's known answer.
+pub fn known_to(network: &Network) -> anyhow::Result<Known> {
     let limits = image::Limits { max_pixels: 1 << 20 };
     let photo = image::decode(KNOWN_PHOTO, &limits)?;
-    let answer = image::decode(KNOWN_ANSWER, &limits)?;
-    let rgb = image::network_input(&photo, u2net::U2NETP.size as u32)?;
+    let answer = image::decode(network.answer, &limits)?;
+    let rgb = image::network_input(&photo, network.config.size as u32)?;
     // Grey, so one channel says it all.
     let cells = answer.rgb.iter().copied().step_by(3).collect();
     Ok(Known { rgb, answer: cells, side: answer.width as usize })
@@ -71,8 +70,8 @@ pub fn known() -> anyhow::Result<Known> {
 impl Server {
     /// Listens and begins to warm. `process_started` is the kernel's start of the process.
     pub async fn start(config: &Config, process_started: Instant) -> anyhow::Result<Self> {
-        let loader = Arc::new(default_loader(config.model_dir.as_ref(), config.cpu));
-        Self::start_with(config, process_started, loader, known()?).await
+        let loader = Arc::new(config.registry().loader(config.default_model)?);
+        Self::start_with(config, process_started, loader, known_to(config.default_model)?).await
     }
 
     /// The same with another model.

@@ -9,13 +9,11 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum, value_parser};
 
 use crate::model::device::Cpu;
+use crate::model::{ModelFile, Network, Registry};
 use crate::warmup::process;
 
 /// What this process may have; read once, so that all budgets are shares of one figure.
 static MEMORY_LIMIT: LazyLock<Option<u64>> = LazyLock::new(|| process::memory().limit);
-
-/// Bytes that the process holds when it is ready and does nothing: itself, the model, the network's maps.
-const RESIDENT: u64 = 140_000_000;
 
 /// More of anything that is counted is a slip of the keyboard, and past what the system's own counters
 /// hold.
@@ -57,9 +55,20 @@ pub struct Config {
     /// Drop the model after so long without a job, such as 15m; the next intent warms it again
     #[arg(long, value_parser = duration)]
     pub unload_after: Option<Duration>,
-    /// Folder with u2netp.safetensors, instead of the built-in weights
+    /// Folder with NAME.safetensors of each model that is used, instead of the built-in weights
     #[arg(long)]
     pub model_dir: Option<PathBuf>,
+    /// Weights of a model by its name: NAME=PATH, a safetensors file; as often as needed, or several with
+    /// commas between them
+    #[arg(long, value_delimiter = ',')]
+    pub model: Vec<ModelFile>,
+    /// The model that makes cutouts
+    #[arg(long, value_name = "NAME", value_parser = Network::named, default_value = "u2netp")]
+    pub default_model: &'static Network,
+    /// The model that makes previews while the default one isn't ready [default: u2netp, where that isn't
+    /// the default one]
+    #[arg(long, value_name = "NAME", value_parser = Network::named)]
+    pub preview_model: Option<&'static Network>,
     /// Threads of the network [default: one per core]
     #[arg(long, value_parser = threads)]
     pub threads: Option<usize>,
@@ -166,6 +175,27 @@ pub enum ConfigError {
     /// There are no pages where they should be.
     #[error("--static is {}, which is no folder", .0.display())]
     NoPages(PathBuf),
+    /// A model has two files.
+    #[error("--model {0} is given twice")]
+    ModelTwice(&'static str),
+    /// A file can't be what it is said to be.
+    #[error("--model {name}={}: {reason}", path.display())]
+    Model {
+        /// The model.
+        name: &'static str,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A model is asked for whose weights are nowhere.
+    #[error("{flag} is {name}, but there are no weights for it; say --model {name}=PATH, or --model-dir")]
+    NoWeights {
+        /// Which asks for it.
+        flag: &'static str,
+        /// The model.
+        name: &'static str,
+    },
     /// The largest photo has room nowhere.
     #[error(
         "--max-upload-bytes is {photo}, but --upload-memory has room for {memory} and --upload-disk for {disk}; raise one of them"
@@ -190,11 +220,45 @@ impl Config {
         if let Some(pages) = self.static_dir.as_ref().filter(|pages| !pages.is_dir()) {
             return Err(ConfigError::NoPages(pages.clone()));
         }
+        self.check_models()?;
         let (photo, memory, disk) = (self.max_upload_bytes, self.upload_memory, self.upload_disk);
         if photo > memory.max(disk) {
             return Err(ConfigError::NoRoom { photo, memory, disk });
         }
         Ok(())
+    }
+
+    fn check_models(&self) -> Result<(), ConfigError> {
+        for (n, file) in self.model.iter().enumerate() {
+            let ModelFile { network, path } = file;
+            let name = network.name();
+            if self.model[..n].iter().any(|other| other.network == *network) {
+                return Err(ConfigError::ModelTwice(name));
+            }
+            file.check().map_err(|error| ConfigError::Model {
+                name,
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+        }
+        let registry = self.registry();
+        let asked = [("--default-model", Some(self.default_model)), ("--preview-model", self.preview_model)];
+        for (flag, network) in asked {
+            if let Some(network) = network.filter(|network| registry.source(network).is_none()) {
+                return Err(ConfigError::NoWeights { flag, name: network.name() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the weights are.
+    pub fn registry(&self) -> Registry {
+        Registry { files: self.model.clone(), folder: self.model_dir.clone(), cpu: self.cpu }
+    }
+
+    /// The model for previews; none when it would be the one that makes the cutouts.
+    pub fn preview(&self) -> Option<&'static Network> {
+        Some(self.preview_model.unwrap_or(Network::embedded())).filter(|name| *name != self.default_model)
     }
 
     /// Where to listen: `--listen`, else every address at `PORT`, as serverless platforms set it, else
@@ -217,7 +281,8 @@ impl Config {
     /// the model, the uploads and the cutouts. One photo too large would end the process and every
     /// session with it.
     pub fn pixel_limit(&self) -> Option<u64> {
-        let others = RESIDENT.saturating_add(self.upload_memory).saturating_add(self.cache_memory);
+        let others =
+            self.default_model.resident.saturating_add(self.upload_memory).saturating_add(self.cache_memory);
         MEMORY_LIMIT.map(|limit| limit.saturating_sub(others))
     }
 
@@ -294,6 +359,22 @@ mod tests {
             (256, Warm::Start, Duration::from_secs(1800))
         );
         assert_eq!(config.check(), Ok(()));
+        assert_eq!((config.default_model.name(), config.preview()), ("u2netp", None));
+    }
+
+    #[test]
+    fn a_model_that_is_asked_for_has_weights() {
+        let large = Network::named("u2net").expect("known");
+        let config = Config { default_model: large, ..Config::default() };
+        assert_eq!(config.preview(), Some(Network::embedded()));
+        let said = config.check().expect_err("no file").to_string();
+        assert!(
+            said.starts_with("--default-model is u2net") && said.contains("--model u2net=PATH"),
+            "{said}"
+        );
+        assert_eq!(Config { model_dir: Some("/models".into()), ..config }.check(), Ok(()));
+        let said = Config { preview_model: Some(large), ..Config::default() }.check();
+        assert_eq!(said, Err(ConfigError::NoWeights { flag: "--preview-model", name: "u2net" }));
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //! | [`warmup`] | a run, its stages, tries, validation, history, audit |
 //! | [`cutout`] | intake, queue, workers, pipeline, image codecs, results |
 //! | [`engine`] | Redis, behind the seams of many machines |
-//! | [`model`] | networks, weights, the device |
+//! | [`model`] | networks by name, weights, the device |
 //! | [`client`] | the other end: `load` and `doctor` |
 //! | [`app`] | builds all of it and shuts it down |
 
@@ -33,6 +33,7 @@ pub mod engine;
 pub mod http;
 pub mod memory;
 pub mod model;
+pub mod model_command;
 pub mod oneshot;
 pub mod protocol;
 pub mod session;

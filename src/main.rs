@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use warmcut::app::{Server, set_threads};
 use warmcut::client::{self, ClientError, DoctorArgs, LoadArgs};
 use warmcut::config::Config;
+use warmcut::model_command::{self, ModelCommand};
 use warmcut::oneshot::{self, CutoutArgs};
 use warmcut::{memory, telemetry, warmup};
 
@@ -30,6 +31,9 @@ enum Sub {
     Serve(Box<Config>),
     /// Cut out one photo without a server
     Cutout(CutoutArgs),
+    /// Print the models, or check a weights file
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Drive real sessions against a server and measure
     Load(LoadArgs),
     /// Check a deployed server end to end
@@ -61,6 +65,8 @@ fn main() -> ExitCode {
                 Ok(ExitCode::from(2))
             }
         },
+        Sub::Model(command) => model_command::run(&command, |line| say(&line))
+            .map(|fits| if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Sub::Load(args) => client_command(load(args)),
         Sub::Doctor(args) => client_command(doctor(args)),
     };

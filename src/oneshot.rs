@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, value_parser};
 
-use crate::app::default_loader;
 use crate::config;
 use crate::cutout::image::{self, Mask, Seen};
 use crate::model::device::Cpu;
-use crate::model::{Loader, Stop};
+use crate::model::registry::Choice;
+use crate::model::{Loader, Registry, Source, Stop};
 use crate::protocol::options::Options;
 
 /// `warmcut cutout`.
@@ -19,9 +19,9 @@ pub struct CutoutArgs {
     pub input: PathBuf,
     /// The cutout; - is standard output
     pub output: PathBuf,
-    /// The model [default: u2netp]
-    #[arg(long)]
-    pub model: Option<String>,
+    /// The model: NAME, or NAME=PATH with a safetensors file of its weights
+    #[arg(long, default_value = "u2netp")]
+    pub model: Choice,
     /// png, webp, jpg or auto [default: by the output's name, else png]
     #[arg(long)]
     pub format: Option<String>,
@@ -37,7 +37,7 @@ pub struct CutoutArgs {
     /// Cut to the subject's box
     #[arg(long)]
     pub crop: bool,
-    /// Folder with u2netp.safetensors, instead of the built-in weights
+    /// Folder with NAME.safetensors of the model, instead of the built-in weights
     #[arg(long)]
     pub model_dir: Option<PathBuf>,
     /// Threads of the network [default: one per core]
@@ -77,13 +77,13 @@ impl CutoutArgs {
         ];
         let pairs = given.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
         let options = Options::from_pairs(pairs).map_err(|error| WrongArguments(error.to_string()))?;
-        let loader = default_loader(None, Cpu::default());
-        match &self.model {
-            Some(model) if model != loader.name() => {
-                Err(WrongArguments(format!("there is no model {model:?}; there is {}", loader.name())))
-            }
-            _ => Ok(options),
-        }
+        self.registry().loader(self.model.network).map_err(|error| WrongArguments(error.to_string()))?;
+        Ok(options)
+    }
+
+    fn registry(&self) -> Registry {
+        let files = self.model.file().into_iter().collect();
+        Registry { files, folder: self.model_dir.clone(), cpu: self.cpu }
     }
 }
 
@@ -91,12 +91,15 @@ impl CutoutArgs {
 pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
     use anyhow::Context;
     let bytes = read(&args.input).with_context(|| format!("{} can't be read", args.input.display()))?;
-    let loader = default_loader(args.model_dir.as_ref(), args.cpu);
+    let (network, registry) = (args.model.network, args.registry());
     let stop = Stop::default();
-    let folder = || args.model_dir.as_ref().map(|folder| format!("--model-dir {}", folder.display()));
-    let loaded = loader
-        .load(&mut |_| (), &stop)
-        .with_context(|| folder().unwrap_or_else(|| "the built-in model".to_owned()))?;
+    // Only the folder or the whole path says which file it is.
+    let weights = || match registry.source(network) {
+        Some(Source::File(path)) => format!("the model {}", path.display()),
+        _ => "the built-in model".to_owned(),
+    };
+    let loaded =
+        registry.loader(network).and_then(|loader| loader.load(&mut |_| (), &stop)).with_context(weights)?;
     let size = loaded.size();
     let limits = image::Limits { max_pixels: args.max_pixels };
     let Seen { photo, input } = image::see(&bytes, &limits, options, size)?;

@@ -6,9 +6,9 @@ use std::ops::Range;
 use crate::epilogue::Epilogue;
 use crate::patch::{cut_doubled, cut_out};
 use crate::planes::{LANES, Lanes, Source};
-use crate::product::Product;
+use crate::product::Products;
 use crate::resample::halve_rows;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Level, Simd, dispatch};
 use crate::tile::{FourByFour, MAX_POINTS, Output, SixBySix, Transform};
 use crate::winograd::{Tile, Winograd};
 
@@ -30,26 +30,42 @@ pub(crate) struct Band<'a> {
     pub(crate) tiles: usize,
     /// `[block][point][tile]`
     pub(crate) data: &'a mut [Lanes],
+}
+
+/// A band, strip by strip.
+pub(crate) struct Strips<'a> {
+    pub(crate) band: Band<'a>,
+    pub(crate) level: Level,
     /// `[point][tile]`
     pub(crate) sums: &'a mut [Lanes],
 }
 
-impl Kernel for Band<'_> {
+impl Kernel for Strips<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        let Self { band, level, sums } = self;
         // SAFETY: the caller gives the instructions.
         unsafe {
-            match self.winograd.tile {
-                Tile::Four => self.strips::<S, FourByFour>(),
-                Tile::Six => self.strips::<S, SixBySix>(),
+            match band.winograd.tile {
+                Tile::Four => band.strips::<S, FourByFour>(level, sums),
+                Tile::Six => band.strips::<S, SixBySix>(level, sums),
             }
         }
     }
 }
 
 impl Band<'_> {
+    fn multiply(&self, level: Level, block: usize, tiles: usize, sums: &mut [Lanes]) {
+        let Winograd { tile, channels, filters, .. } = self.winograd;
+        let points = tile.points() * tile.points();
+        let filters = &filters[block * points * channels..][..points * channels];
+        let (data, channels, step) = (&*self.data, *channels, self.tiles);
+        let sums = &mut sums[..points * step];
+        dispatch(level, Products { data, filters, sums, channels, points, step, tiles });
+    }
+
     #[inline(always)]
-    unsafe fn strips<S: Simd, T: Transform>(mut self) {
+    unsafe fn strips<S: Simd, T: Transform>(mut self, level: Level, sums: &mut [Lanes]) {
         let across = self.width.div_ceil(T::SIDE);
         let mut patch = [Lanes::ZERO; MAX_POINTS];
         for first in (0..across).step_by(self.tiles) {
@@ -58,8 +74,8 @@ impl Band<'_> {
             unsafe {
                 self.transform_data::<S, T>(first, tiles, &mut patch);
                 for block in 0..self.blocks {
-                    self.multiply::<S, T>(block, tiles);
-                    self.transform_sums::<S, T>(block, first..first + tiles, &mut patch);
+                    self.multiply(level, block, tiles, sums);
+                    self.transform_sums::<S, T>(block, first..first + tiles, sums, &mut patch);
                 }
             }
         }
@@ -74,78 +90,30 @@ impl Band<'_> {
         tiles: usize,
         patch: &mut [Lanes; MAX_POINTS],
     ) {
-        let step = self.tiles * LANES;
         let mut at = 0;
         for source in self.inputs {
-            let input = source.plane();
-            for block in 0..input.blocks {
+            for block in 0..source.plane().blocks {
                 for tile in 0..tiles {
-                    let x = (first + tile) * T::SIDE;
-                    let inside =
-                        self.y > 0 && x > 0 && self.y + T::SIDE < input.height && x + T::SIDE < input.width;
-                    let (from, row) = match source {
-                        Source::Plane(_) if inside => {
-                            let from = ((self.y - 1) * input.blocks + block) * input.width + x - 1;
-                            let row = input.blocks * input.width;
-                            let last = from + (T::POINTS - 1) * row + T::POINTS;
-                            (input.data[from..last].as_ptr(), row)
-                        }
-                        Source::Plane(_) => {
-                            cut_out(input, block, self.y, x, T::POINTS, patch);
-                            (patch.as_ptr(), T::POINTS)
-                        }
-                        Source::Doubled(_) => {
-                            // SAFETY: the caller gives the instructions.
-                            unsafe {
-                                cut_doubled::<S>(input, block, (self.y, x), T::POINTS, patch);
-                            }
-                            (patch.as_ptr(), T::POINTS)
-                        }
-                    };
                     let to = &mut self.data[(at * T::POINTS * T::POINTS) * self.tiles + tile..];
-                    assert!(to.len() > (T::POINTS * T::POINTS - 1) * self.tiles);
-                    // SAFETY: `from` has `POINTS` rows `row` apart, and `to` a place for each point; both
-                    // were just checked. The caller gives the instructions.
-                    unsafe { T::data::<S>(from.cast(), row * LANES, to.as_mut_ptr().cast(), step) };
+                    let corner = (self.y, (first + tile) * T::SIDE);
+                    // SAFETY: the caller gives the instructions.
+                    unsafe { to_points::<S, T>(source, block, corner, to, self.tiles, patch) };
                 }
                 at += 1;
             }
         }
     }
 
+    /// Some tiles of a block out of their sums, `[point][tile]` from the first of them.
+    ///
+    /// # Safety
+    /// The caller gives the instructions.
     #[inline(always)]
-    unsafe fn multiply<S: Simd, T: Transform>(&mut self, block: usize, tiles: usize) {
-        let (points, channels) = (T::POINTS * T::POINTS, self.winograd.channels);
-        let filters = &self.winograd.filters[block * points * channels..][..points * channels];
-        assert!(self.data.len() == self.winograd.seen() * points * self.tiles);
-        assert!(self.sums.len() >= points * self.tiles && tiles <= self.tiles);
-        for point in 0..points {
-            let mut tile = 0;
-            while tile < tiles {
-                // Groups of even size: a small one leaves registers, and with them time, unused.
-                let left = tiles - tile;
-                let rows = left.div_ceil(left.div_ceil(S::ROWS));
-                let at = point * self.tiles + tile;
-                let product = Product {
-                    data: self.data[at..].as_ptr().cast(),
-                    block: points * self.tiles * LANES,
-                    channels,
-                    filters: filters[point * channels..].as_ptr().cast(),
-                    sums: self.sums[at..].as_mut_ptr().cast(),
-                };
-                // SAFETY: `rows` tiles from `at` exist in each block and in the sums, and `channels`
-                // filters from the point's first; the caller gives the instructions.
-                unsafe { product.rows::<S>(rows) };
-                tile += rows;
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn transform_sums<S: Simd, T: Transform>(
+    pub(crate) unsafe fn transform_sums<S: Simd, T: Transform>(
         &mut self,
         block: usize,
         across: Range<usize>,
+        sums: &[Lanes],
         patch: &mut [Lanes; MAX_POINTS],
     ) {
         let rows = self.out.len() / (self.blocks * self.width);
@@ -155,7 +123,7 @@ impl Band<'_> {
             let x = at * T::SIDE;
             let wide = T::SIDE.min(self.width - x);
             let whole = wide == T::SIDE && rows >= T::SIDE;
-            let sums = &self.sums[tile..][..(T::POINTS * T::POINTS - 1) * self.tiles + 1];
+            let sums = &sums[tile..][..(T::POINTS * T::POINTS - 1) * self.tiles + 1];
             let at = block * self.width + x;
             let last = (T::SIDE - 1) * row + T::SIDE;
             let (to, step) = if whole {
@@ -207,4 +175,42 @@ impl Band<'_> {
             }
         }
     }
+}
+
+/// One block of the tile at `(y, x)` of a map to its points, which are `step` apart.
+///
+/// # Safety
+/// The caller gives the instructions.
+#[inline(always)]
+pub(crate) unsafe fn to_points<S: Simd, T: Transform>(
+    source: &Source<'_>,
+    block: usize,
+    (y, x): (usize, usize),
+    to: &mut [Lanes],
+    step: usize,
+    patch: &mut [Lanes; MAX_POINTS],
+) {
+    let input = source.plane();
+    let inside = y > 0 && x > 0 && y + T::SIDE < input.height && x + T::SIDE < input.width;
+    let (from, row) = match source {
+        Source::Plane(_) if inside => {
+            let from = ((y - 1) * input.blocks + block) * input.width + x - 1;
+            let row = input.blocks * input.width;
+            let last = from + (T::POINTS - 1) * row + T::POINTS;
+            (input.data[from..last].as_ptr(), row)
+        }
+        Source::Plane(_) => {
+            cut_out(input, block, y, x, T::POINTS, patch);
+            (patch.as_ptr(), T::POINTS)
+        }
+        Source::Doubled(_) => {
+            // SAFETY: the caller gives the instructions.
+            unsafe { cut_doubled::<S>(input, block, (y, x), T::POINTS, patch) };
+            (patch.as_ptr(), T::POINTS)
+        }
+    };
+    assert!(to.len() > (T::POINTS * T::POINTS - 1) * step);
+    // SAFETY: `from` has `POINTS` rows `row` apart, and `to` a place for each point; both were just
+    // checked. The caller gives the instructions.
+    unsafe { T::data::<S>(from.cast(), row * LANES, to.as_mut_ptr().cast(), step * LANES) };
 }

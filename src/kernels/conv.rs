@@ -33,17 +33,26 @@ pub enum Way {
     Winograd4,
     /// Winograd's F(6×6, 3×3).
     Winograd6,
+    /// F(4×4, 3×3) with filters that no cache keeps. Those of F(6×6, 3×3) are of larger maps and fewer
+    /// channels.
+    Deep,
 }
 
 impl ConvShape {
     /// The fastest way on a map of this size.
     pub fn way(&self, (height, width): (usize, usize)) -> Way {
+        /// Bytes of filters beside whose like no second-level cache has room for the data.
+        const DEEP: usize = 4 << 20;
+        const POINTS: usize = 36;
+        let filters = self.inputs.iter().sum::<usize>() * self.output * POINTS * size_of::<f32>();
         let plain = self.side == 3 && self.stride == 1 && self.dilation == 1;
         // Small maps are mostly edge.
         if !plain || height.min(width) < 16 {
             Way::Direct
         } else if height.min(width) >= 100 {
             Way::Winograd6
+        } else if filters >= DEEP {
+            Way::Deep
         } else {
             Way::Winograd4
         }
@@ -91,10 +100,11 @@ impl Conv {
                 let used = (0..channels.div_ceil(LANES)).map(|block| (channels - block * LANES).min(LANES));
                 Filters::Direct(Direct::new([*side, *stride, *dilation], blocks, used.collect(), filter))
             }
-            Way::Winograd4 | Way::Winograd6 => {
+            Way::Winograd4 | Way::Winograd6 | Way::Deep => {
                 assert_eq!([*side, *stride, *dilation], [3, 1, 1], "Winograd's are plain 3x3");
-                let tile = if way == Way::Winograd4 { Tile::Four } else { Tile::Six };
-                Filters::Winograd(Winograd::new(tile, (blocks, channels), filter))
+                let tile = if way == Way::Winograd6 { Tile::Six } else { Tile::Four };
+                let deep = way == Way::Deep;
+                Filters::Winograd(Winograd::new((tile, deep), (blocks, channels), filter))
             }
         };
         let bias = (0..blocks).map(|block| {

@@ -55,46 +55,59 @@ impl Direct {
         assert_eq!(inputs.iter().map(|input| input.plane().blocks).sum::<usize>(), self.used.len());
         let (blocks, width) = (out.blocks, out.width);
         let stream = out.is_streamed() && !epilogue.finish.adds;
-        out.data.par_chunks_mut(blocks * width).enumerate().for_each(|(y, out)| {
-            dispatch(level, Row { direct: self, inputs, epilogue, y, out, width, stream });
+        let rows = band(out.height, rayon::current_num_threads());
+        out.data.par_chunks_mut(rows * blocks * width).enumerate().for_each(|(n, out)| {
+            let y = n * rows;
+            dispatch(level, Rows { direct: self, inputs, epilogue, y, out, blocks, width, stream });
         });
     }
 }
 
-struct Row<'a> {
+/// Rows that one thread computes together, so that a block's filters come from memory once for all of them:
+/// several bands for each thread, of equal height as far as that can be.
+fn band(height: usize, threads: usize) -> usize {
+    const MOST: usize = 8;
+    height.div_ceil(threads * height.div_ceil(threads * MOST).max(1)).max(1)
+}
+
+struct Rows<'a> {
     direct: &'a Direct,
     inputs: &'a [Source<'a>],
     epilogue: &'a Epilogue<'a>,
+    /// The first.
     y: usize,
-    /// `[block][x]`
+    /// `[row][block][x]`
     out: &'a mut [Lanes],
+    blocks: usize,
     width: usize,
     /// The whole map is so large that it is written past the caches.
     stream: bool,
 }
 
-impl Kernel for Row<'_> {
+impl Kernel for Rows<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(mut self) {
-        for block in 0..self.out.len() / self.width {
-            let mut x = 0;
-            while x < self.width {
-                let pixels = (self.width - x).min(S::ROWS);
-                // SAFETY: the caller gives the instructions.
-                unsafe {
-                    by_rows!(pixels, PIXELS => self.pixels::<S, PIXELS>(block, x));
+        for block in 0..self.blocks {
+            for row in 0..self.out.len() / (self.blocks * self.width) {
+                let mut x = 0;
+                while x < self.width {
+                    let pixels = (self.width - x).min(S::ROWS);
+                    // SAFETY: the caller gives the instructions.
+                    unsafe {
+                        by_rows!(pixels, PIXELS => self.pixels::<S, PIXELS>(block, row, x));
+                    }
+                    x += pixels;
                 }
-                x += pixels;
             }
         }
-        // Before another thread is told that the row is there.
+        // Before another thread is told that the rows are there.
         S::fence();
     }
 }
 
-impl Row<'_> {
+impl Rows<'_> {
     #[inline(always)]
-    unsafe fn pixels<S: Simd, const PIXELS: usize>(&mut self, block: usize, x: usize) {
+    unsafe fn pixels<S: Simd, const PIXELS: usize>(&mut self, block: usize, row: usize, x: usize) {
         if PIXELS > S::ROWS {
             return;
         }
@@ -102,7 +115,8 @@ impl Row<'_> {
         let (units, taps, padding) = (LANES / S::WIDTH, side * side, dilation * (side / 2));
         let filters = &filters[block * used.len() * taps * LANES..][..used.len() * taps * LANES];
         let Epilogue { bias, finish } = self.epilogue;
-        let out = &mut self.out[block * self.width + x..][..PIXELS];
+        let (line, out) =
+            (self.y + row, &mut self.out[(row * self.blocks + block) * self.width + x..][..PIXELS]);
         let inside =
             x * stride >= padding && (x + PIXELS - 1) * stride + padding < self.inputs[0].plane().width;
         // SAFETY: every pixel's pointer is to sixteen channels of a row, found by checked indices, or to
@@ -119,7 +133,7 @@ impl Row<'_> {
                 for input_block in 0..input.blocks {
                     for tap in 0..taps {
                         let (down, right) = (tap / side * dilation, tap % side * dilation);
-                        let Some(y) = (self.y * stride + down).checked_sub(padding) else { continue };
+                        let Some(y) = (line * stride + down).checked_sub(padding) else { continue };
                         if y >= input.height {
                             continue;
                         }

@@ -6,6 +6,7 @@
 //! | [`toom`] | Winograd's matrices, derived at compile time from their points |
 //! | [`winograd`] | 3×3 convolutions on maps large enough for tiles |
 //! | [`band`] | a thread's rows of one, strip by strip: what it reads and writes |
+//! | [`deep`] | one whose filters are more than a cache keeps, step by step over many tiles |
 //! | [`epilogue`] | bias, activation and residual of either |
 //! | [`patch`], [`tile`], [`product`] | what a tile sees; its way to the points and back; the sums in between |
 //! | [`direct`] | every other convolution |
@@ -17,10 +18,11 @@
 //!
 //! Nothing here knows a network. Each operation's result is the same, bit for bit, for any number of
 //! threads: threads share out rows, never sums. `unsafe` is confined to [`simd`], [`memory`], and the inner
-//! loops: [`band`], [`patch`], [`tile`], [`product`], [`direct`] and [`dot`]; candle's own operations are the oracle in the tests.
+//! loops: [`band`], [`deep`], [`patch`], [`tile`], [`product`], [`direct`] and [`dot`]; candle's own operations are the oracle in the tests.
 
 mod band;
 pub mod conv;
+mod deep;
 mod direct;
 mod dot;
 mod epilogue;

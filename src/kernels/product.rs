@@ -1,8 +1,8 @@
 //! The innermost sums: some tiles' data times one point's filters.
 #![allow(unsafe_code, reason = "processor intrinsics and unchecked pointers in the innermost loops")]
 
-use crate::planes::LANES;
-use crate::simd::Simd;
+use crate::planes::{LANES, Lanes};
+use crate::simd::{Kernel, Simd};
 
 /// Registers of the narrowest kind that hold sixteen values. With wider ones the rest is never touched and
 /// costs nothing.
@@ -53,25 +53,75 @@ pub(crate) unsafe fn add_products<S: Simd, const ROWS: usize>(
     }
 }
 
-/// Sums over channels of some tiles' data times one point's filters.
-pub(crate) struct Product {
-    /// `[block][tile][channel]`
-    pub(crate) data: *const f32,
-    /// Values from one block to the next.
-    pub(crate) block: usize,
-    /// Of all blocks.
+/// Some tiles' data times the filters of some blocks of outputs, point by point. A kernel of its own, so that
+/// its many lengths of loops exist once for every way that needs them.
+pub(crate) struct Products<'a> {
+    /// `[block of inputs][point][tile]`
+    pub(crate) data: &'a [Lanes],
+    /// `[block of outputs][point][channel]`
+    pub(crate) filters: &'a [Lanes],
+    /// `[block of outputs][point][tile]`
+    pub(crate) sums: &'a mut [Lanes],
+    /// Of all blocks of inputs.
     pub(crate) channels: usize,
+    pub(crate) points: usize,
+    /// From one point to the next.
+    pub(crate) step: usize,
+    /// As many of them are there.
+    pub(crate) tiles: usize,
+}
+
+impl Kernel for Products<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { data, filters, sums, channels, points, step, tiles } = self;
+        assert!(data.len() == channels.div_ceil(LANES) * points * step && tiles <= step);
+        for point in 0..points {
+            let blocks = sums.chunks_exact_mut(points * step).zip(filters.chunks_exact(points * channels));
+            for (sums, filters) in blocks {
+                let filters = &filters[point * channels..][..channels];
+                let mut tile = 0;
+                while tile < tiles {
+                    // Groups of even size: a small one leaves registers, and with them time, unused.
+                    let left = tiles - tile;
+                    let rows = left.div_ceil(left.div_ceil(S::ROWS));
+                    let at = point * step + tile;
+                    let product = Product {
+                        data: data[at..].as_ptr().cast(),
+                        block: points * step * LANES,
+                        channels,
+                        filters: filters.as_ptr().cast(),
+                        sums: sums[at..][..rows].as_mut_ptr().cast(),
+                    };
+                    // SAFETY: `rows` tiles from `at` exist in each block and in the sums, and `channels`
+                    // filters from the point's first; the caller gives the instructions.
+                    unsafe { product.rows::<S>(rows) };
+                    tile += rows;
+                }
+            }
+        }
+    }
+}
+
+/// Sums over channels of some tiles' data times one point's filters.
+struct Product {
+    /// `[block][tile][channel]`
+    data: *const f32,
+    /// Values from one block to the next.
+    block: usize,
+    /// Of all blocks.
+    channels: usize,
     /// `[channel][output]`
-    pub(crate) filters: *const f32,
+    filters: *const f32,
     /// `[tile][output]`
-    pub(crate) sums: *mut f32,
+    sums: *mut f32,
 }
 
 impl Product {
     /// # Safety
     /// Everything that the fields speak of exists for so many tiles, [`Simd::ROWS`] at most.
     #[inline(always)]
-    pub(crate) unsafe fn rows<S: Simd>(self, rows: usize) {
+    unsafe fn rows<S: Simd>(self, rows: usize) {
         debug_assert!((1..=S::ROWS).contains(&rows));
         // SAFETY: the caller's promise.
         unsafe { by_rows!(rows, ROWS => self.sum::<S, ROWS>()) }

@@ -59,6 +59,7 @@ fn case() -> impl Strategy<Value = Case> {
         prop_oneof![
             Just((Way::Winograd4, 3, 1, 1)),
             Just((Way::Winograd6, 3, 1, 1)),
+            Just((Way::Deep, 3, 1, 1)),
             (prop::sample::select(vec![1, 3, 5]), 1..3usize, 1..9usize)
                 .prop_map(|(side, stride, dilation)| (Way::Direct, side, stride, dilation)),
         ];
@@ -176,7 +177,7 @@ proptest! {
     #[test]
     fn enlarging_on_the_way_is_enlarging_before(
         (height, width) in (1..25usize, 1..25usize),
-        way in prop::sample::select(vec![Way::Winograd4, Way::Winograd6]),
+        way in prop::sample::select(vec![Way::Winograd4, Way::Winograd6, Way::Deep]),
         seed in any::<u64>(),
     ) {
         let small = packed(&noise(16 * height * width, seed), 16, (height, width));
@@ -203,7 +204,7 @@ proptest! {
     #[test]
     fn halving_on_the_way_is_halving_after(
         (height, width, blocks) in (1..40usize, 1..40usize, 1..3usize),
-        way in prop::sample::select(vec![Way::Direct, Way::Winograd4, Way::Winograd6]),
+        way in prop::sample::select(vec![Way::Direct, Way::Winograd4, Way::Winograd6, Way::Deep]),
         seed in any::<u64>(),
     ) {
         let size = (height, width);
@@ -297,4 +298,37 @@ fn what_is_not_a_number_stays_where_taps_see_it() {
         assert!((0..81).all(|n| strange(n) <= ((n / 9).abs_diff(4) <= 1 && (n % 9).abs_diff(4) <= 1)));
         assert!(relu && value.is_infinite() || strange(40), "{value} was lost");
     }
+}
+
+/// The last slab of rows is lower than the others, and its last tiles are cut off.
+#[test]
+fn a_deep_convolution_gives_the_same_bits_over_several_slabs() {
+    let (height, width) = (203, 130);
+    let shape = ConvShape { inputs: vec![32, 20], output: 17, side: 3, stride: 1, dilation: 1 };
+    let maps = [32, 20].map(|channels| {
+        (channels, packed(&noise(channels * height * width, channels as u64), channels, (height, width)))
+    });
+    let sources = maps
+        .each_ref()
+        .map(|(channels, map)| Source::Plane(Plane::new(map, channels.div_ceil(16), height, width)));
+    let on = |way| {
+        let conv = Conv::new(&shape, way, &noise(52 * 17 * 9, 3), &noise(17, 4), PLAIN);
+        let mut out = vec![Lanes::ZERO; 2 * height * width];
+        let mut out = PlaneMut::new(&mut out, 2, height, width);
+        conv.run(Level::best(), &sources, &mut out, None, &Scratch::default());
+        unpack(&out.as_plane(), 17).into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    assert!(on(Way::Deep) == on(Way::Winograd4));
+}
+
+#[test]
+fn filters_that_no_cache_keeps_make_a_convolution_deep() {
+    let way = |inputs: &[usize], output, side| {
+        let shape = ConvShape { inputs: inputs.to_vec(), output, side: 3, stride: 1, dilation: 1 };
+        shape.way((side, side))
+    };
+    assert_eq!(way(&[64, 64], 64, 320), Way::Winograd6, "U²-NetP's largest");
+    assert_eq!(way(&[64], 64, 80), Way::Winograd4);
+    assert_eq!(way(&[128], 256, 80), Way::Deep);
+    assert_eq!(way(&[512], 512, 10), Way::Direct);
 }

@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use crate::band::Band;
+use crate::band::{Band, Strips};
 use crate::epilogue::Epilogue;
 use crate::memory::Buffer;
 use crate::planes::{LANES, Lanes, PlaneMut, Source};
@@ -25,6 +25,8 @@ const MAX_TILES: usize = 24;
 /// Filters in Winograd's domain.
 pub(crate) struct Winograd {
     pub(crate) tile: Tile,
+    /// The filters are more than a cache keeps.
+    deep: bool,
     /// `[block of outputs][point][channel of all inputs]`, sixteen outputs each.
     pub(crate) filters: Buffer,
     /// Channels of all inputs.
@@ -47,7 +49,7 @@ impl Tile {
     }
 
     /// Points on a side.
-    const fn points(self) -> usize {
+    pub(crate) const fn points(self) -> usize {
         self.side() + TAPS - 1
     }
 }
@@ -55,7 +57,7 @@ impl Tile {
 impl Winograd {
     /// Transforms filters, given as a function of output block, input channel and tap.
     pub(crate) fn new(
-        tile: Tile,
+        (tile, deep): (Tile, bool),
         (blocks, channels): (usize, usize),
         filter: impl Fn(usize, usize, usize) -> Lanes + Sync,
     ) -> Self {
@@ -71,7 +73,7 @@ impl Winograd {
                 }
             }
         });
-        Self { tile, filters, channels }
+        Self { tile, deep, filters, channels }
     }
 
     /// Blocks of input channels.
@@ -100,8 +102,11 @@ impl Winograd {
             assert_halves((out.blocks, out.height, out.width), halved);
             halves.extend(halved.data.chunks_mut(side / 2 * blocks * halved.width));
         }
+        halves.resize_with(out.height.div_ceil(side), Default::default);
+        if self.deep {
+            return self.run_deep(level, inputs, epilogue, out, &mut halves, scratch);
+        }
         let bands = out.data.par_chunks_mut(side * blocks * width);
-        halves.resize_with(bands.len(), Default::default);
         bands.zip(halves).enumerate().for_each(|(n, (out, half))| {
             let mut lent = scratch.lend((seen + 1) * points * tiles);
             let (data, sums) = lent.buffer.split_at_mut(seen * points * tiles);
@@ -117,9 +122,8 @@ impl Winograd {
                 stream,
                 tiles,
                 data,
-                sums,
             };
-            dispatch(level, band);
+            dispatch(level, Strips { band, level, sums });
         });
     }
 }

@@ -93,12 +93,12 @@ pub(super) struct CpuNetwork {
 }
 
 impl CpuNetwork {
-    /// Plans a graph for photos of `size × size`.
-    pub(super) fn plan(graph: &Graph, size: usize, level: Level) -> Result<Self, ModelError> {
-        let sizes = sizes(graph, size)?;
-        let mut convs = convs(graph, &sizes)?;
+    /// Plans a graph for photos of `size × size`. Its tensors go as soon as they are in place, so that a
+    /// large network is never in memory twice.
+    pub(super) fn plan(graph: Graph, size: usize, level: Level) -> Result<Self, ModelError> {
+        let sizes = sizes(&graph, size)?;
+        let shapes = shapes(&graph, &sizes)?;
         let last_use = graph.last_use();
-        let mut steps = Vec::new();
         // Of each node, the one in whose place its map lies; and what each such place must hold.
         let mut homes: Vec<NodeId> = (0..graph.nodes.len()).collect();
         let mut needs: Vec<Need> = sizes
@@ -107,11 +107,13 @@ impl CpuNetwork {
             .enumerate()
             .map(|(n, (size, last))| Need { len: size.len(), steps: n..=*last })
             .collect();
+        // Of each node, the one that is written with it; and whether it is never written.
+        let mut halves: Vec<Option<NodeId>> = vec![None; graph.nodes.len()];
+        let mut doubled = vec![false; graph.nodes.len()];
         for (n, node) in graph.nodes.iter().enumerate() {
-            steps.push(match node {
-                Node::Input => Step::Input,
+            match node {
+                Node::Input | Node::Halved(_) => {}
                 Node::Conv { inputs, residual, .. } => {
-                    let conv = convs[n].take().ok_or(ModelError::Graph { node: n })?;
                     if let Some(id) = *residual {
                         // The sum of both takes its place, so nothing may want it later.
                         let sees = inputs.iter().any(|input| homes[*input] == id);
@@ -120,33 +122,41 @@ impl CpuNetwork {
                         }
                         share(&mut homes, &mut needs, n, id);
                     }
-                    let halved = half_of(graph, n);
-                    if let Some(id) = halved {
+                    halves[n] = half_of(&graph, n);
+                    if let Some(id) = halves[n] {
                         needs[id].steps = n..=last_use[id];
                     }
-                    Step::Conv { conv, inputs: inputs.clone(), halved }
                 }
-                Node::Halved(id) if half_of(graph, *id) == Some(n) => Step::Halved,
-                Node::Halved(id) => Step::Halve(*id),
-                Node::Enlarged(id, _) if doubles(graph, &sizes, n, *id)? => {
-                    share(&mut homes, &mut needs, n, *id);
-                    Step::Doubled(*id)
+                Node::Enlarged(id, _) => {
+                    doubled[n] = doubles(&graph, &sizes, &shapes, n, *id);
+                    if doubled[n] {
+                        share(&mut homes, &mut needs, n, *id);
+                    }
                 }
-                Node::Enlarged(id, _) => Step::Enlarge(*id),
-            });
+            }
         }
         let (places, len) = arrange(&needs);
-        let place = |(step, n): (Step, usize)| (step, Place { at: places[homes[n]].clone(), size: sizes[n] });
-        let steps = steps.into_iter().zip(0..).map(place).collect();
-        let weights: Vec<f32> = graph.fuse.weight.flatten_all()?.to_vec1()?;
-        let mut sides = Vec::new();
-        for ((from, conv), weight) in graph.sides.iter().zip(weights) {
-            let channels = conv.weight.dim(1)?;
-            let bias: Vec<f32> = conv.bias.to_vec1()?;
-            let filter: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
-            sides.push(Side { from: *from, dot: Dot::new(&filter, channels, bias[0]), weight });
-        }
+        let place = |n: NodeId| Place { at: places[homes[n]].clone(), size: sizes[n] };
+        let sides = sides(&graph)?;
         let bias = graph.fuse.bias.to_vec1::<f32>()?[0];
+        // Most of a load, so all threads share it.
+        let steps = graph.nodes.into_par_iter().zip(shapes).enumerate().map(|(n, (node, shape))| {
+            let step = match node {
+                Node::Input => Step::Input,
+                Node::Conv { conv, inputs, residual } => {
+                    let shape = shape.ok_or(ModelError::Graph { node: n })?;
+                    let finish = Finish { relu: true, adds: residual.is_some() };
+                    let conv = Box::new(in_place(conv, &shape, sizes[n], finish)?);
+                    Step::Conv { conv, inputs, halved: halves[n] }
+                }
+                Node::Halved(id) if halves[id] == Some(n) => Step::Halved,
+                Node::Halved(id) => Step::Halve(id),
+                Node::Enlarged(id, _) if doubled[n] => Step::Doubled(id),
+                Node::Enlarged(id, _) => Step::Enlarge(id),
+            };
+            Ok((step, place(n)))
+        });
+        let steps = steps.collect::<Result<_, ModelError>>()?;
         let (idle, scratch) = (Mutex::default(), Scratch::default());
         Ok(Self { level, size, steps, sides, bias, len, idle, scratch })
     }
@@ -284,17 +294,13 @@ fn sizes(graph: &Graph, size: usize) -> Result<Vec<Size>, ModelError> {
     Ok(sizes)
 }
 
-/// The convolutions among the nodes, their filters in place. That is most of a load, so all threads share it.
-fn convs(graph: &Graph, sizes: &[Size]) -> Result<Vec<Option<Box<Conv>>>, ModelError> {
-    let convs = graph.nodes.par_iter().zip(sizes).map(|(node, size)| {
-        let Node::Conv { conv, inputs, residual } = node else { return Ok(None) };
-        let shape = shape(conv, inputs, sizes)?;
-        let weight: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
-        let bias: Vec<f32> = conv.bias.to_vec1()?;
-        let finish = Finish { relu: true, adds: residual.is_some() };
-        Ok(Some(Box::new(Conv::new(&shape, shape.way(size.pixels()), &weight, &bias, finish))))
+/// The shapes of the convolutions among the nodes.
+fn shapes(graph: &Graph, sizes: &[Size]) -> Result<Vec<Option<ConvShape>>, ModelError> {
+    let shapes = graph.nodes.iter().map(|node| match node {
+        Node::Conv { conv, inputs, .. } => Ok(Some(shape(conv, inputs, sizes)?)),
+        _ => Ok(None),
     });
-    convs.collect()
+    shapes.collect()
 }
 
 fn shape(conv: &graph::Conv, inputs: &[NodeId], sizes: &[Size]) -> Result<ConvShape, ModelError> {
@@ -309,26 +315,41 @@ fn shape(conv: &graph::Conv, inputs: &[NodeId], sizes: &[Size]) -> Result<ConvSh
     Ok(ConvShape { inputs: inputs.collect(), output, side, stride: 1, dilation: conv.dilation })
 }
 
+/// A convolution with its filters where the kernels want them.
+fn in_place(conv: graph::Conv, shape: &ConvShape, size: Size, finish: Finish) -> Result<Conv, ModelError> {
+    let weight: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+    let bias: Vec<f32> = conv.bias.to_vec1()?;
+    drop(conv);
+    Ok(Conv::new(shape, shape.way(size.pixels()), &weight, &bias, finish))
+}
+
+/// What the head of the network sees.
+fn sides(graph: &Graph) -> Result<Vec<Side>, ModelError> {
+    let weights: Vec<f32> = graph.fuse.weight.flatten_all()?.to_vec1()?;
+    let sides = graph.sides.iter().zip(weights).map(|((from, conv), weight)| {
+        let channels = conv.weight.dim(1)?;
+        let bias: Vec<f32> = conv.bias.to_vec1()?;
+        let filter: Vec<f32> = conv.weight.flatten_all()?.to_vec1()?;
+        Ok(Side { from: *from, dot: Dot::new(&filter, channels, bias[0]), weight })
+    });
+    sides.collect()
+}
+
 /// Whether an enlarged map can be left to the convolutions that see it.
-fn doubles(graph: &Graph, sizes: &[Size], node: NodeId, of: NodeId) -> Result<bool, ModelError> {
+fn doubles(graph: &Graph, sizes: &[Size], shapes: &[Option<ConvShape>], node: NodeId, of: NodeId) -> bool {
     let (small, large) = (sizes[of], sizes[node]);
     if (2 * small.height, 2 * small.width) != large.pixels() {
-        return Ok(false);
+        return false;
     }
-    for seen_by in &graph.nodes {
-        match seen_by {
-            Node::Conv { conv, inputs, residual } if inputs.contains(&node) || *residual == Some(node) => {
-                let way = shape(conv, inputs, sizes)?.way(large.pixels());
-                if *residual == Some(node) || way == Way::Direct {
-                    return Ok(false);
-                }
-            }
-            Node::Halved(id) if *id == node => return Ok(false),
-            Node::Enlarged(id, _) if *id == node => return Ok(false),
-            _ => {}
+    let left_to_it = graph.nodes.iter().zip(shapes).all(|(seen_by, shape)| match seen_by {
+        Node::Input => true,
+        Node::Conv { inputs, residual, .. } => {
+            let way = shape.as_ref().map(|shape| shape.way(large.pixels()));
+            *residual != Some(node) && (!inputs.contains(&node) || way.is_some_and(|way| way != Way::Direct))
         }
-    }
-    Ok(graph.sides.iter().all(|(id, _)| *id != node))
+        Node::Halved(id) | Node::Enlarged(id, _) => *id != node,
+    });
+    left_to_it && graph.sides.iter().all(|(id, _)| *id != node)
 }
 
 impl CustomOp1 for CpuNetwork {
@@ -348,3 +369,6 @@ impl CustomOp1 for CpuNetwork {
         Ok((CpuStorage::F32(map), Shape::from((1, 1, self.size, self.size))))
     }
 }
+
+#[cfg(test)]
+mod tests;

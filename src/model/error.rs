@@ -45,6 +45,12 @@ pub enum ModelError {
         /// The shape it has.
         found: Vec<usize>,
     },
+    /// Nobody has said where its weights are, and they are not built in.
+    #[error("there are no weights for {name}; say --model {name}=PATH")]
+    NoWeights {
+        /// The network.
+        name: &'static str,
+    },
     /// The device or an operation failed.
     #[error("the computation failed: {0}")]
     Compute(#[from] candle_core::Error),

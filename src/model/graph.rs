@@ -5,7 +5,8 @@
 
 use candle_core::Tensor;
 
-use super::{ModelError, Weights};
+use super::ModelError;
+use super::weights::Parameters;
 
 /// A node by its place; a node sees only those before it.
 pub(super) type NodeId = usize;
@@ -43,7 +44,7 @@ pub(super) struct Graph {
 impl Conv {
     /// `side` is the kernel's.
     pub(super) fn take(
-        weights: &mut Weights<'_>,
+        weights: &mut dyn Parameters,
         name: &str,
         [input, output, side]: [usize; 3],
         dilation: usize,

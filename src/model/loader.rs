@@ -9,7 +9,8 @@ use super::device::Cpu;
 use super::graph::Graph;
 use super::preprocess::normalised;
 use super::u2net::Config;
-use super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop, Weights};
+use super::weights::Weights;
+use super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop};
 
 /// Loads one network of the family.
 pub struct U2NetLoader {
@@ -42,7 +43,7 @@ impl Loader for U2NetLoader {
         let (network, bytes) = match self.cpu {
             Cpu::Candle => (Network::Graph(graph), bytes),
             Cpu::Kernels(level) => {
-                let network = CpuNetwork::plan(&graph, self.config.size, level)?;
+                let network = CpuNetwork::plan(graph, self.config.size, level)?;
                 let bytes = network.bytes();
                 (Network::Cpu(network), bytes)
             }

@@ -13,6 +13,7 @@ mod error;
 mod graph;
 mod loader;
 mod preprocess;
+pub mod registry;
 pub mod u2net;
 mod weights;
 
@@ -21,7 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use error::ModelError;
 pub use loader::U2NetLoader;
-pub use weights::{Source, Weights};
+pub use registry::{ModelFile, Network, Registry};
+pub use weights::{Source, WeightsFile};
 
 /// How far a load is.
 #[derive(Clone, Debug, Default, PartialEq)]

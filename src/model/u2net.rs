@@ -1,11 +1,12 @@
 //! The U²-Net family: nested U-blocks inside a U (Qin et al. 2020, <https://arxiv.org/abs/2005.09007>).
 //!
-//! A network is a table: [`U2NETP`] says which block stands where with how many channels, and one
-//! function makes a graph of any of them. Parameter names are the reference implementation's, with
+//! A network is a table: [`U2NETP`] and [`U2NET`] say which block stands where with how many channels, and
+//! one function makes a graph of any of them. Parameter names are the reference implementation's, with
 //! batch norm folded into the convolutions.
 
+use super::ModelError;
 use super::graph::{Conv, Graph, Node, NodeId};
-use super::{ModelError, Weights};
+use super::weights::{Parameters, Shapes, WeightsFile};
 
 /// How a residual U-block is built inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +70,46 @@ pub const U2NETP: Config = Config {
     ],
 };
 
+/// U²-Net, the large one: 44 million parameters.
+pub const U2NET: Config = Config {
+    name: "u2net",
+    size: 320,
+    encoder: &[
+        block("stage1", Kind::Pooled(7), [3, 32, 64]),
+        block("stage2", Kind::Pooled(6), [64, 32, 128]),
+        block("stage3", Kind::Pooled(5), [128, 64, 256]),
+        block("stage4", Kind::Pooled(4), [256, 128, 512]),
+        block("stage5", Kind::Dilated, [512, 256, 512]),
+        block("stage6", Kind::Dilated, [512, 256, 512]),
+    ],
+    decoder: &[
+        block("stage5d", Kind::Dilated, [1024, 256, 512]),
+        block("stage4d", Kind::Pooled(4), [1024, 128, 256]),
+        block("stage3d", Kind::Pooled(5), [512, 64, 128]),
+        block("stage2d", Kind::Pooled(6), [256, 32, 64]),
+        block("stage1d", Kind::Pooled(7), [128, 16, 64]),
+    ],
+};
+
 impl Config {
+    /// How many values its parameters have.
+    pub fn parameters(&self) -> u64 {
+        let mut shapes = Shapes::default();
+        self.graph(&mut shapes).expect("a table makes a graph");
+        shapes.values
+    }
+
+    /// Whether a file has all parameters of the network, in their shapes; their values are not looked at.
+    ///
+    /// # Errors
+    /// The first that is missing or of another shape.
+    pub fn fits(&self, file: &WeightsFile) -> Result<(), ModelError> {
+        self.graph(&mut Shapes { file: Some(file), values: 0 })?;
+        Ok(())
+    }
+
     /// The network with its parameters out of the weights.
-    pub(super) fn graph(&self, weights: &mut Weights<'_>) -> Result<Graph, ModelError> {
+    pub(super) fn graph(&self, weights: &mut dyn Parameters) -> Result<Graph, ModelError> {
         let mut builder = Builder { nodes: vec![Node::Input], weights };
         let mut kept: Vec<NodeId> = Vec::new();
         let mut inner = builder.block(&self.encoder[0], &[0])?;
@@ -98,12 +136,12 @@ impl Config {
     }
 }
 
-struct Builder<'a, 'w> {
+struct Builder<'a> {
     nodes: Vec<Node>,
-    weights: &'a mut Weights<'w>,
+    weights: &'a mut dyn Parameters,
 }
 
-impl Builder<'_, '_> {
+impl Builder<'_> {
     fn add(&mut self, node: Node) -> NodeId {
         self.nodes.push(node);
         self.nodes.len() - 1

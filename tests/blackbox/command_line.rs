@@ -1,12 +1,43 @@
 //! The command line: wrong arguments end with exit code 2 and say what is wrong, before anything starts.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 
-fn warmcut(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+const WEIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/u2netp.safetensors");
+const PHOTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cat.jpg");
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_warmcut"));
     command.env_clear().args(arguments).envs(environment.iter().copied());
-    let ended = command.output().unwrap();
+    command.output().unwrap()
+}
+
+fn warmcut(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let ended = run(arguments, environment);
     (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+}
+
+/// What goes to standard output.
+fn printed(arguments: &[&str]) -> (Option<i32>, String) {
+    let ended = run(arguments, &[]);
+    (ended.status.code(), String::from_utf8(ended.stdout).unwrap())
+}
+
+/// Files under a model's name that are none of it, with what is said of each.
+fn wrong_weights(folder: &Path) -> Vec<(String, &'static str)> {
+    let whole = std::fs::read(WEIGHTS).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    vec![
+        (folder.join("gone.safetensors").to_str().unwrap().to_owned(), "can't be read"),
+        (folder.to_str().unwrap().to_owned(), "not a file"),
+        (write("page.safetensors", b"<!DOCTYPE html><title>404</title>"), "it is a page (HTML"),
+        (write("torn.safetensors", &whole[..whole.len() / 2]), "bytes"),
+        (write("torch.safetensors", b"PK\x03\x04 and so on"), "PyTorch checkpoint"),
+    ]
 }
 
 #[test]
@@ -44,8 +75,7 @@ fn a_server_that_could_not_work_does_not_start() {
 
 #[test]
 fn an_output_of_another_format_is_refused() {
-    let photo = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cat.jpg");
-    let (code, says) = warmcut(&["cutout", photo, "/nowhere/cat.gif"], &[]);
+    let (code, says) = warmcut(&["cutout", PHOTO, "/nowhere/cat.gif"], &[]);
     assert_eq!(code, Some(2), "{says}");
     assert!(says.contains("gif"), "{says}");
 }
@@ -99,5 +129,87 @@ fn a_key_file_that_cannot_be_used_says_why_once() {
     {
         let (code, says) = warmcut(&["--listen", "127.0.0.1:0", "--keys", file], &[]);
         assert_eq!((code, says.matches(why).count()), (Some(1), 1), "{says}");
+    }
+}
+
+#[test]
+fn a_model_that_cannot_serve_keeps_a_server_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |flags: &[&str], says: &str| {
+        // What fails only after the check of the models.
+        let arguments = [&["serve", "--keys", "/nowhere/keys.json"], flags].concat();
+        let (code, said) = warmcut(&arguments, &[]);
+        assert_eq!(code, Some(2), "{flags:?}: {said}");
+        assert!(said.contains(says) && said.contains(flags[0]), "{flags:?}: {said}");
+    };
+    serve(&["--default-model", "u3net"], "there are u2netp, u2net");
+    serve(&["--preview-model", "u3net"], "there are u2netp, u2net");
+    serve(&["--model", "u3net=/nowhere"], "there are u2netp, u2net");
+    serve(&["--model", WEIGHTS], "NAME=PATH");
+    serve(&["--default-model", "u2net"], "--model u2net=PATH");
+    serve(&["--preview-model", "u2net"], "--model u2net=PATH");
+    let small = format!("u2netp={WEIGHTS}");
+    serve(&["--model", &small, "--model", &small], "twice");
+    serve(&["--model", &format!("{small},{small}")], "twice");
+    let other = format!("u2net={WEIGHTS}");
+    let says = "tensor stage1.rebnconv1.conv_s1.weight has shape [16, 64, 3, 3], but the network needs [32, 64, 3, 3]";
+    serve(&["--model", &other], says);
+    for (path, says) in wrong_weights(folder.path()) {
+        serve(&["--model", &format!("u2net={path}")], says);
+    }
+    // The environment says the same, and a good file is one.
+    let serve = ["serve", "--keys", "/nowhere/keys.json"];
+    assert_eq!(warmcut(&serve, &[("WARMCUT_MODEL", &other)]).0, Some(2));
+    assert_eq!(warmcut(&serve, &[("WARMCUT_MODEL", &small)]).0, Some(1), "it fails for its keys");
+}
+
+#[test]
+fn one_photo_is_cut_out_by_the_model_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("cat.png");
+    let cutout = |model: &str| warmcut(&["cutout", PHOTO, out.to_str().unwrap(), "--model", model], &[]);
+    let (code, says) = cutout("u3net");
+    assert_eq!(code, Some(2), "{says}");
+    let (code, says) = cutout("u2net");
+    assert!(code == Some(2) && says.contains("u2net=PATH"), "{says}");
+    let (code, says) = cutout("u2net=/nowhere/u2net.safetensors");
+    assert!(code == Some(1) && says.contains("/nowhere/u2net.safetensors"), "{says}");
+    assert!(!out.exists());
+    assert_eq!(cutout(&format!("u2netp={WEIGHTS}")).0, Some(0));
+    assert!(out.exists());
+}
+
+#[test]
+fn the_models_are_listed() {
+    let (code, says) = printed(&["model", "list"]);
+    assert_eq!(code, Some(0));
+    let lines: Vec<_> = says.lines().collect();
+    assert!(lines[0].starts_with("u2netp: 1.1 million") && lines[0].ends_with("built in"), "{says}");
+    assert!(lines[1].starts_with("u2net: 44.0 million") && lines[1].contains("u2net=PATH"), "{says}");
+}
+
+#[test]
+fn a_weights_file_is_checked_to_its_answer() {
+    let (code, says) = printed(&["model", "check", WEIGHTS]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(says.contains("238 tensors of F32, 4501940 bytes"), "{says}");
+    assert!(
+        says.contains("u2netp: yes, the published weights; the known photo gave the known answer"),
+        "{says}"
+    );
+    assert!(says.contains("u2net: no; u2netp.safetensors: tensor stage1.rebnconv1.conv_s1.weight"), "{says}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let silent = folder.path().join("silent.safetensors");
+    let mut bytes = std::fs::read(WEIGHTS).unwrap();
+    let values = bytes.len() - 4_501_940;
+    bytes[values..].fill(0);
+    std::fs::write(&silent, bytes).unwrap();
+    let (code, says) = printed(&["model", "check", silent.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{says}");
+    assert!(says.contains("u2netp: its tensors fit, but the known photo gave a wrong answer"), "{says}");
+    for (path, why) in wrong_weights(folder.path()) {
+        let (code, says) = warmcut(&["model", "check", &path], &[]);
+        assert!(code == Some(1) && says.contains(why), "{path}: {says}");
     }
 }

@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "models"))
 
-from check_u2netp import preprocess, session  # noqa: E402
+from check import preprocess, session  # noqa: E402
 
 # Name, size, colours. PNG, so that every decoder sees the same pixels; few colours, so
 # that it is small. The network is asked about these pixels, not about the original's.

@@ -1,4 +1,4 @@
-//! The kernels on the shapes of U²-NetP: `cargo bench -p warmcut-kernels`, on all threads and on one.
+//! The kernels on shapes of U²-NetP and U²-Net: `cargo bench -p warmcut-kernels`, on all threads and on one.
 //!
 //! A convolution's throughput is that of the products that a direct one would have, so ways compare; a
 //! resampling's is of the values that it writes.
@@ -71,6 +71,11 @@ const LAYERS: &[Layer] = &[
     Layer { name: "decoder", inputs: &[64, 64], output: 64, side: 40, doubled: true, ..PLAIN },
     Layer { name: "dilated", side: 20, dilation: 2, ..PLAIN },
     Layer { name: "dilated", inputs: &[16, 16], side: 20, dilation: 4, ..PLAIN },
+    Layer { name: "deep", inputs: &[128], output: 256, side: 80, ..PLAIN },
+    Layer { name: "deep", inputs: &[512, 512], output: 256, side: 40, doubled: true, ..PLAIN },
+    Layer { name: "deep", inputs: &[512], output: 512, side: 20, ..PLAIN },
+    Layer { name: "deep dilated", inputs: &[256], output: 256, side: 20, dilation: 4, ..PLAIN },
+    Layer { name: "deep dilated", inputs: &[256], output: 256, side: 10, dilation: 4, ..PLAIN },
 ];
 
 impl fmt::Display for Layer {

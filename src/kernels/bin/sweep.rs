@@ -15,6 +15,8 @@ const SIZES: [(usize, usize); 9] =
 /// Channels of each input, and out.
 const CHANNELS: [(&[usize], usize); 4] = [(&[3], 16), (&[16], 5), (&[16, 16], 32), (&[32, 20], 17)];
 
+const ALL: [Way; 4] = [Way::Direct, Way::Winograd4, Way::Winograd6, Way::Deep];
+
 fn main() {
     let mut runs = 0;
     for level in Level::available() {
@@ -67,8 +69,7 @@ fn convolutions(
         conv.run(level, sources, &mut out, adds.then_some(&mut half), &Scratch::default());
         planes::unpack(&out.as_plane(), output)
     };
-    let ways: &[Way] =
-        if dilation == 1 { &[Way::Direct, Way::Winograd4, Way::Winograd6] } else { &[Way::Direct] };
+    let ways: &[Way] = if dilation == 1 { &ALL } else { &[Way::Direct] };
     for adds in [false, true] {
         let expected = run(Level::Portable, Way::Direct, &sources, size, adds);
         for way in ways {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Check models/u2netp.safetensors against the ONNX file that it came from.
+"""Check weights of the U²-Net family against the ONNX file that they came from.
 
-    python models/check_u2netp.py u2netp.onnx models/u2netp.safetensors PHOTO...
+    python models/check.py u2netp.onnx models/u2netp.safetensors PHOTO...
 
 Rebuilds the network in numpy from the parameter names alone, after the forward pass
 of the PyTorch reference, and compares all seven outputs with ONNX Runtime's on each
@@ -70,7 +70,7 @@ def resize(x, size):
     return axis(axis(x, size[0], 1), size[1], 2)
 
 
-class U2NetP:
+class U2Net:
     def __init__(self, tensors):
         self.tensors = tensors
 
@@ -143,7 +143,7 @@ def main():
     args = parser.parse_args()
 
     reference = session(args.onnx)
-    network = U2NetP(load_file(args.safetensors))
+    network = U2Net(load_file(args.safetensors))
     worst = 0.0
     for photo in args.photos:
         for size in ((320, 320), (250, 187)):

@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""Compare a network's maps, time and memory with ONNX Runtime's, on its real weights.
+
+    python tests/models/parity.py NAME MODEL.onnx MODEL.safetensors BENCH WARMCUT
+
+BENCH is the executable of `cargo bench --bench inference`, WARMCUT the program. Fails when a map differs by
+more than the tolerance, or when the program does not accept the file; the times only tell, because they are
+those of this machine at this moment. `tests/run models` does all of it.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import numpy
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "models"))
+
+from check import preprocess  # noqa: E402
+
+# Of the raw map of 0 to 1. Winograd's sums are rounded elsewhere than a direct convolution's.
+MEAN, MAX = 1e-4, 1e-3
+# Of ONNX Runtime's time, on a processor with AVX-512.
+WANTED = 0.4
+THREADS = 2
+SIZE = 320
+WARM_UP, TURNS = 3, 15
+# Seconds between two runs: a runtime's threads spin for a while after their work, and the next one would
+# pay for it.
+PAUSE = 0.1
+
+
+class Program:
+    """A process that runs the network once for each line that it is sent, and answers with milliseconds."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, photo=""):
+        print(photo, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.process.args[0]} ended with {self.process.wait()}")
+        return float(answer)
+
+    def map_of(self, photo):
+        self.run(photo)
+        return numpy.fromfile(photo.with_suffix(".map"), "<f4").reshape(SIZE, SIZE)
+
+    def peak(self):
+        """Megabytes."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def onnx_runtime(model):
+    """What `Program` runs of ONNX Runtime, in a process of its own so that its memory is its own."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (name, fused) = session.get_inputs()[0].name, session.get_outputs()[0].name
+    still = numpy.zeros((SIZE, SIZE, 3), "uint8")
+    for line in sys.stdin:
+        path = line.strip() and pathlib.Path(line.strip())
+        rgb = numpy.fromfile(path, "uint8").reshape(SIZE, SIZE, 3) if path else still
+        photo = preprocess(Image.fromarray(rgb))
+        begun = time.perf_counter()
+        (found,) = session.run([fused], {name: photo})
+        took = (time.perf_counter() - begun) * 1e3
+        if path:
+            found.astype("<f4").tofile(path.with_suffix(".map"))
+        print(f"{took:.3f}", flush=True)
+
+
+def serve(args):
+    """A server with the model as its own warms up, says so, and cuts out a photo."""
+    command = [args.warmcut, "serve", "--listen", "127.0.0.1:0", "--default-model", args.name]
+    command += ["--model", f"{args.name}={args.weights}"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        url = server.stdout.readline().split()[-1]
+        begun = time.perf_counter()
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/warmup", method="POST")) as answer:
+            answer.read()
+        took = (time.perf_counter() - begun) * 1e3
+        with urllib.request.urlopen(f"{url}/model-status") as answer:
+            status = json.load(answer)
+        if status["model"] != args.name or not status["model_loaded"]:
+            raise SystemExit(f"the server says {status}")
+        photo = (ROOT / "static" / "samples" / "cat.jpg").read_bytes()
+        with urllib.request.urlopen(f"{url}/v1/cutouts", data=photo) as answer:
+            alpha = numpy.asarray(Image.open(answer).getchannel("A"), "float32") / 255
+        if not 0.05 < alpha.mean() < 0.95:
+            raise SystemExit(f"the cutout's mean transparency is {alpha.mean()}")
+        print(f"{args.name} served: ready after {took:.0f} ms, and a cat was cut out")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def photos(folder):
+    """The samples as the network sees them: resampled here, so that both see the same pixels."""
+    for sample in sorted((ROOT / "static" / "samples").glob("*.jpg")):
+        rgb = Image.open(sample).convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        path = folder / f"{sample.stem}.rgb"
+        path.write_bytes(rgb.tobytes())
+        yield path
+
+
+def main():
+    if sys.argv[1:2] == ["--peer"]:
+        return onnx_runtime(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("name", "onnx", "weights", "bench", "warmcut"):
+        parser.add_argument(name)
+    args = parser.parse_args()
+
+    serve(args)
+    subprocess.run([args.warmcut, "model", "check", args.weights], check=True)
+    peer = Program(sys.executable, __file__, "--peer", args.onnx)
+    model = f"{args.name}={args.weights}"
+    ours = Program(args.bench, "--on-request", "--threads", THREADS, "--model", model)
+    differs = False
+    with tempfile.TemporaryDirectory() as folder:
+        for photo in photos(pathlib.Path(folder)):
+            apart = numpy.abs(ours.map_of(photo) - peer.map_of(photo))
+            mean, most = apart.mean(), apart.max()
+            print(f"{args.name} on {photo.stem}: {mean:.2e} apart in the mean, {most:.2e} at most")
+            # Not a number is apart too.
+            differs |= not (mean <= MEAN and most <= MAX)
+    rows = []
+    for _ in range(WARM_UP + TURNS):
+        row = []
+        for program in (ours, peer):
+            time.sleep(PAUSE)
+            row.append(program.run())
+        rows.append(row)
+    mine, theirs = (statistics.median(column) for column in zip(*rows[WARM_UP:]))
+    print(
+        f"{args.name}, {THREADS} threads: {mine:.0f} ms beside {theirs:.0f} ms of ONNX Runtime, "
+        f"{mine / theirs:.2f} (wanted: {WANTED}); peak memory {ours.peak():,.0f} MB beside {peer.peak():,.0f} MB"
+    )
+    ours.close()
+    peer.close()
+    if differs:
+        raise SystemExit(f"{args.name} differs by more than {MEAN} in the mean or {MAX} at most")
+
+
+if __name__ == "__main__":
+    main()
