@@ -65,8 +65,8 @@ pub struct Config {
     /// The model that makes cutouts
     #[arg(long, value_name = "NAME", value_parser = Network::named, default_value = "u2netp")]
     pub default_model: &'static Network,
-    /// The model that makes previews while the default one isn't ready [default: u2netp, where that isn't
-    /// the default one]
+    /// Reserved, no preview is made yet: the model that makes them while the default one isn't ready
+    /// [default: u2netp, where that isn't the default one]
     #[arg(long, value_name = "NAME", value_parser = Network::named)]
     pub preview_model: Option<&'static Network>,
     /// Threads of the network [default: one per core]

@@ -1,6 +1,7 @@
 //! The seam of the queue: push, claim, report, cancel, finish.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -9,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::Blob;
 use crate::protocol::options::Options;
 use crate::protocol::{Code, CutoutId, Event, JobId, Problem, SessionId, UploadId};
+
+/// A waiting job hears of its place at most so often.
+pub(super) const POSITION_EVERY: Duration = Duration::from_secs(1);
 
 /// A photo that is here and wants to be cut out.
 #[derive(Debug)]

@@ -5,7 +5,6 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -13,15 +12,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob};
+use super::jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob, POSITION_EVERY};
 use super::pace::Pace;
-use super::tell::{canceled, failed, moved, status_label};
+use super::tell::{canceled, count, failed, moved, place};
 use crate::clock;
 use crate::protocol::{Event, JobId, JobStatus, Problem, SessionId};
 use crate::session::Logs;
-
-/// A waiting job hears of its place at most so often.
-const POSITION_EVERY: Duration = Duration::from_secs(1);
 
 /// What was last told of a waiting job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,10 +98,8 @@ impl MemoryJobs {
             inner.waiting.retain(|waiting| waiting.job.id != slot.job.id);
             self.gauge(&inner);
         }
+        count(&events);
         for event in events {
-            if let Event::Job(job) = &event {
-                metrics::counter!("warmcut_jobs_total", "status" => status_label(job.status)).increment(1);
-            }
             self.append(slot, event).await;
         }
         self.changed.notify_one();
@@ -169,6 +163,7 @@ impl Jobs for MemoryJobs {
     }
 
     async fn push(&self, job: NewJob, received: Event) -> Result<(), JobsError> {
+        // One that is known takes no second place.
         if self.slot(&job.id).is_some() {
             return Ok(());
         }
@@ -181,13 +176,19 @@ impl Jobs for MemoryJobs {
             told: Mutex::new(None),
             _place: place,
         });
-        self.append(&slot, received).await;
+        // Nothing else is told of it before that it is here.
+        let fence = slot.fence.lock().await;
         {
             let mut inner = self.inner.lock();
+            if inner.live.contains_key(&slot.job.id) {
+                return Ok(());
+            }
             inner.live.insert(slot.job.id.clone(), Arc::clone(&slot));
             inner.waiting.push_back(Arc::clone(&slot));
             self.gauge(&inner);
         }
+        self.append(&slot, received).await;
+        drop(fence);
         self.end_if_closed(&slot).await;
         self.pushed.notify_one();
         self.changed.notify_one();
@@ -297,12 +298,8 @@ impl Jobs for MemoryJobs {
                 self.cancel_slot(slot).await;
                 continue;
             }
-            let position = u32::try_from(n + 1).unwrap_or(u32::MAX);
-            let told = if model_ready {
-                Told { status: JobStatus::Queued, position: Some(position) }
-            } else {
-                Told { status: JobStatus::Starting, position: None }
-            };
+            let (status, position) = place(n, model_ready);
+            let told = Told { status, position };
             let last = *slot.told.lock();
             match last {
                 Some((last, _)) if last == told => {}

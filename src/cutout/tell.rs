@@ -16,8 +16,25 @@ impl NewJob {
     }
 }
 
-/// As metrics count it.
-pub(super) fn status_label(status: JobStatus) -> &'static str {
+/// What the one at so many places from the head of the queue hears: its status and place.
+pub(super) fn place(ahead: usize, model_ready: bool) -> (JobStatus, Option<u32>) {
+    if model_ready {
+        (JobStatus::Queued, Some(u32::try_from(ahead + 1).unwrap_or(u32::MAX)))
+    } else {
+        (JobStatus::Starting, None)
+    }
+}
+
+/// Counts the ends among a job's last events.
+pub(super) fn count(events: &[Event]) {
+    for event in events {
+        if let Event::Job(job) = event {
+            metrics::counter!("warmcut_jobs_total", "status" => status_label(job.status)).increment(1);
+        }
+    }
+}
+
+fn status_label(status: JobStatus) -> &'static str {
     match status {
         JobStatus::Succeeded => "succeeded",
         JobStatus::Failed => "failed",

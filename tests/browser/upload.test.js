@@ -8,7 +8,8 @@ import { startServer } from './server.js';
 before(launch);
 after(quit);
 
-test('what is painted of the bar is never more than what is told', { timeout: 2 * TIMEOUT_MS }, async (t) => {
+/** The upload page, whose bar is watched from within as often as the browser paints. */
+async function visit(t) {
   const server = await startServer(t);
   const page = await openPage(t, { server });
   await page.goto(`${server.origin}/upload.html`);
@@ -17,42 +18,36 @@ test('what is painted of the bar is never more than what is told', { timeout: 2 
     window.seen = [];
     const look = () => {
       const [all, part] = [bar, bar.firstChild].map((node) => node.getBoundingClientRect().width);
-      if (all && bar.ariaValueNow !== null) window.seen.push([Number(bar.ariaValueNow), Math.floor((100 * part) / all)]);
+      window.seen.push({
+        working: /uploading|starting|waiting|queued|processing/.test(bar.closest('.box').dataset.phase),
+        told: bar.ariaValueNow === null ? null : Number(bar.ariaValueNow),
+        painted: all ? Math.floor((100 * part) / all) : null,
+      });
       requestAnimationFrame(look);
     };
     look();
   });
+  return { page, seen: () => page.evaluate(() => window.seen) };
+}
+
+test('what is painted of the bar is never more than what is told', { timeout: 2 * TIMEOUT_MS }, async (t) => {
+  const { page, seen } = await visit(t);
   await page.locator('warm-cutout').hover();
   await phase(page, 'ready');
-  await page.waitForFunction(() => window.seen.at(-1)?.[1] >= 99); // full, and all of it painted
+  await page.waitForFunction(() => window.seen.at(-1)?.painted >= 99); // full, and all of it painted
   await page.locator('warm-cutout input[type=file]').setInputFiles(PHOTO);
   await assertCutout(page);
-  const seen = await page.evaluate(() => window.seen);
-  assert.deepEqual(seen.filter(([told, painted]) => painted > told + 1), [], 'told and painted, in percent');
+  const known = (await seen()).filter(({ told, painted }) => told !== null && painted !== null);
+  assert.deepEqual(known.filter(({ told, painted }) => painted > told + 1), [], 'told and painted, in percent');
   assertQuiet(page);
 });
 
 test('the upload page shows each step with its time, and the cutout', { timeout: 2 * TIMEOUT_MS }, async (t) => {
-  const server = await startServer(t);
-  const page = await openPage(t, { server });
-  await page.goto(`${server.origin}/upload.html`);
-  await page.locator('warm-cutout .choose').waitFor();
-
-  // The bar is watched from within, as often as a browser paints.
-  await page.locator('warm-cutout [role=progressbar]').evaluate((bar) => {
-    window.seen = [];
-    const look = () => {
-      const working = /uploading|starting|waiting|queued|processing/.test(bar.closest('.box').dataset.phase);
-      if (working) window.seen.push(bar.ariaValueNow === null ? null : Number(bar.ariaValueNow));
-      requestAnimationFrame(look);
-    };
-    look();
-  });
+  const { page, seen } = await visit(t);
   await page.locator('warm-cutout input[type=file]').setInputFiles(PHOTO);
   await assertCutout(page);
 
-  const seen = await page.evaluate(() => window.seen);
-  const known = seen.filter((value) => value !== null);
+  const known = (await seen()).filter(({ working, told }) => working && told !== null).map(({ told }) => told);
   assert.deepEqual(known, known.toSorted((a, b) => a - b), 'the bar never goes back');
   assert.ok(known.every((value) => value < 100), 'the bar is not full before the work is done');
 

@@ -18,13 +18,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob};
+use super::jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob, POSITION_EVERY};
 use super::pace::Pace;
 use super::shared::SharedStore;
-use super::tell::{About, canceled, failed, moved, status_label};
+use super::tell::{About, canceled, count, failed, moved, place};
 use crate::clock;
 use crate::engine::{Engine, Subscription, Unreachable, Wake, script};
-use crate::protocol::{Code, Event, JobId, JobStatus, Problem, SessionId, UploadId};
+use crate::protocol::{Code, Event, JobId, Problem, SessionId, UploadId};
 use crate::session::redis_logs::{bounds, kept_form};
 
 /// How leases are kept.
@@ -51,8 +51,6 @@ const DELIVERIES: u32 = 3;
 const REMEMBERED: Duration = Duration::from_secs(3600);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(500);
-/// A waiting job hears of its place at most so often.
-const POSITION_EVERY: Duration = Duration::from_secs(1);
 
 impl From<Unreachable> for JobsError {
     fn from(_: Unreachable) -> Self {
@@ -139,14 +137,6 @@ fn tell(call: &mut ScriptInvocation<'_>, events: &[Event]) {
     for event in events {
         let (json, subject) = kept_form(event);
         call.arg(clock::now_ms()).arg(json).arg(subject);
-    }
-}
-
-fn count(events: &[Event]) {
-    for event in events {
-        if let Event::Job(job) = event {
-            metrics::counter!("warmcut_jobs_total", "status" => status_label(job.status)).increment(1);
-        }
     }
 }
 
@@ -426,11 +416,7 @@ impl Jobs for RedisJobs {
     async fn tell_positions(&self, model_ready: bool) -> bool {
         let Ok(waiting) = self.waiting().await else { return true };
         for (n, (job, upload)) in waiting.iter().enumerate() {
-            let position = u32::try_from(n + 1).unwrap_or(u32::MAX);
-            let (status, position) = match model_ready {
-                true => (JobStatus::Queued, Some(position)),
-                false => (JobStatus::Starting, None),
-            };
+            let (status, position) = place(n, model_ready);
             let eta = position.and_then(|position| self.pace.queued(position));
             let event = moved(About { job, upload }, status, position, eta);
             let mut call = self.call(&self.scripts.place);

@@ -4,7 +4,7 @@ use super::*;
 use crate::cutout::Blobs;
 use crate::engine::testing::Server;
 use crate::protocol::options::Options;
-use crate::protocol::{CutoutId, UploadEvent, UploadStatus};
+use crate::protocol::{CutoutId, JobStatus, UploadEvent, UploadStatus};
 use crate::session::{EventKey, LogError, Logs, Read, RedisLogs};
 
 const QUICK: Leases = Leases { lost: Duration::from_millis(300), renewed: Duration::from_millis(60) };

@@ -26,6 +26,7 @@ struct News {
     announced: AtomicU64,
     /// Wakes who follows; none once the log is gone.
     changed: Mutex<Option<watch::Sender<u64>>>,
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl News {
@@ -35,6 +36,7 @@ impl News {
             more: AtomicBool::new(false),
             announced: AtomicU64::new(0),
             changed: Mutex::new(Some(watch::Sender::new(0))),
+            asking: tokio::sync::Mutex::default(),
         })
     }
 
@@ -67,6 +69,15 @@ impl News {
         self.changed.lock().as_ref().map_or_else(gone, watch::Sender::subscribe)
     }
 
+    /// Who gets it asks for what is new, and others wait meanwhile; none where nothing is, or is no more.
+    async fn outdated(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if self.is_fresh() {
+            return None;
+        }
+        let asking = self.asking.lock().await;
+        (!self.is_fresh()).then_some(asking)
+    }
+
     /// What was heard so far is about to be asked for; true when all of it has to be.
     fn take(&self) -> bool {
         self.more.store(false, Ordering::Release);
@@ -92,7 +103,6 @@ pub(super) struct RunMirror {
     keys: LogKeys,
     news: Arc<News>,
     state: RwLock<RunState>,
-    asking: tokio::sync::Mutex<()>,
     _subscription: Subscription,
 }
 
@@ -102,14 +112,7 @@ impl RunMirror {
         let heard = Arc::clone(&news);
         let subscription = engine.wakes().subscribe(keys.channel.clone(), move |wake| heard.hear(wake)).await;
         let state = RunState { ring: Ring::new(RUN_BOUNDS), last: 0, start: 1, has_any: false };
-        Arc::new(Self {
-            engine,
-            keys,
-            news,
-            state: RwLock::new(state),
-            asking: tokio::sync::Mutex::default(),
-            _subscription: subscription,
-        })
+        Arc::new(Self { engine, keys, news, state: RwLock::new(state), _subscription: subscription })
     }
 
     pub(super) fn keys(&self) -> &LogKeys {
@@ -122,11 +125,8 @@ impl RunMirror {
 
     /// Asks for what was announced, and gives the position up to which all of it is here.
     pub(super) async fn refresh(&self) -> Result<u64, LogError> {
-        if !self.news.is_fresh() {
-            let _one = self.asking.lock().await;
-            if !self.news.is_fresh() {
-                self.ask().await?;
-            }
+        if let Some(_asking) = self.news.outdated().await {
+            self.ask().await?;
         }
         Ok(self.state.read().last)
     }
@@ -199,7 +199,6 @@ pub(super) struct SessionMirror {
     keys: LogKeys,
     news: Arc<News>,
     state: RwLock<SessionState>,
-    asking: tokio::sync::Mutex<()>,
     subscription: Mutex<Option<Subscription>>,
 }
 
@@ -213,7 +212,6 @@ impl SessionMirror {
             keys,
             news: News::new(),
             state: RwLock::new(state),
-            asking: tokio::sync::Mutex::default(),
             subscription: Mutex::new(None),
         })
     }
@@ -244,11 +242,8 @@ impl SessionMirror {
 
     /// Asks for what was appended.
     pub(super) async fn refresh(&self) -> Result<(), LogError> {
-        if !self.news.is_fresh() {
-            let _one = self.asking.lock().await;
-            if !self.news.is_fresh() {
-                self.ask().await?;
-            }
+        if let Some(_asking) = self.news.outdated().await {
+            self.ask().await?;
         }
         if self.news.is_gone() { Err(LogError::NoSession) } else { Ok(()) }
     }
