@@ -64,6 +64,13 @@ impl Engine {
         &self.wakes
     }
 
+    /// A script's call, to add arguments to.
+    pub fn call<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
+        let mut call = script.prepare_invoke();
+        call.key(self.keys.tag());
+        call
+    }
+
     /// Runs a script.
     pub async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Unreachable> {
         let answer = call.invoke_async(&mut self.connection.clone()).await;
@@ -83,9 +90,10 @@ fn failed(error: &RedisError) -> Unreachable {
     Unreachable
 }
 
-/// A script, with the functions that all of them share before it.
-pub fn script(source: &str) -> Script {
-    Script::new(&format!("{}\n{source}", include_str!("lua/shared.lua")))
+/// A script out of parts, each of which may use what those before it define, and all of them what every script
+/// shares.
+pub fn script(parts: &[&str]) -> Script {
+    Script::new(&[&[include_str!("shared.lua")], parts].concat().join("\n"))
 }
 
 /// Names of keys and channels of one deployment.
@@ -101,7 +109,7 @@ impl Keys {
     }
 
     /// What all of them begin with.
-    pub fn tag(&self) -> &str {
+    fn tag(&self) -> &str {
         &self.tag
     }
 

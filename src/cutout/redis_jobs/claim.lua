@@ -1,10 +1,10 @@
--- ARGV: tag, worker, milliseconds after which a lease that isn't renewed is lost.
+-- ARGV: worker, milliseconds after which a lease that isn't renewed is lost.
 -- Answers {id, lease, deliveries, session, upload, bytes, options, cutout, shop, ms since it was accepted, ms since
 -- it was received}, or nothing.
-local tag, worker, lost = ARGV[1], ARGV[2], ARGV[3]
+local worker, lost = ARGV[1], ARGV[2]
 
 -- One whose lease is lost. Redis looks at a few at a time, and many that live may come before it.
-local function lost_one(jobs)
+local function lost_one()
   local cursor = '0-0'
   repeat
     local answer = redis.call('XAUTOCLAIM', jobs, 'workers', worker, lost, cursor, 'COUNT', 1)
@@ -13,26 +13,25 @@ local function lost_one(jobs)
   until cursor == '0-0'
 end
 
-local jobs = tag .. ':jobs'
 if redis.call('EXISTS', jobs) == 0 then return false end
 redis.pcall('XGROUP', 'CREATE', jobs, 'workers', '0')
 while true do
   -- Those of workers that died first: they have waited longest.
-  local found = lost_one(jobs)
+  local found = lost_one()
   if not found then
     local read = redis.call('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', 1, 'STREAMS', jobs, '>')
     found = read and read[1] and read[1][2][1]
   end
   if not found then return false end
   local id = found[2][2]
-  local record = of(tag, 'job', id)
+  local record = of('job', id)
   local job = redis.call('HMGET', record, 'session', 'upload', 'bytes', 'options', 'cutout', 'shop', 'accepted',
     'received', 'state')
   if not job[1] or job[9] == 'ended' then
     redis.call('XACK', jobs, 'workers', found[1])
     redis.call('XDEL', jobs, found[1])
   else
-    local lease = redis.call('INCR', of(tag, 'jobs', 'leases'))
+    local lease = redis.call('INCR', of('jobs', 'leases'))
     local deliveries = redis.call('HINCRBY', record, 'deliveries', 1)
     redis.call('HSET', record, 'state', 'running', 'lease', lease, 'worker', worker)
     local now = now_ms()

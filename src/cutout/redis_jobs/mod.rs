@@ -25,7 +25,7 @@ use super::tell::{About, canceled, count, failed, moved, place};
 use crate::clock;
 use crate::engine::{Engine, Subscription, Unreachable, Wake, script};
 use crate::protocol::{Code, Event, JobId, Problem, SessionId, UploadId};
-use crate::session::redis_logs::{bounds, kept_form};
+use crate::session::redis_logs::{self, LOG, session_bounds};
 
 /// How leases are kept.
 #[derive(Clone, Copy, Debug)]
@@ -135,8 +135,7 @@ async fn renew(jobs: Weak<RedisJobs>, leases: Leases, job: JobId, lease: Lease) 
 /// Arguments of a script that tells events.
 fn tell(call: &mut ScriptInvocation<'_>, events: &[Event]) {
     for event in events {
-        let (json, subject) = kept_form(event);
-        call.arg(clock::now_ms()).arg(json).arg(subject);
+        redis_logs::tell(call, clock::now_ms(), event);
     }
 }
 
@@ -148,7 +147,7 @@ impl RedisJobs {
         (limit, leases): (usize, Leases),
         pace: Arc<Pace>,
     ) -> Arc<Self> {
-        let with_shared = |source: &str| script(&format!("{}\n{source}", include_str!("shared.lua")));
+        let with_shared = |source| script(&[LOG, include_str!("shared.lua"), source]);
         let scripts = Scripts {
             push: with_shared(include_str!("push.lua")),
             claim: with_shared(include_str!("claim.lua")),
@@ -178,15 +177,9 @@ impl RedisJobs {
         })
     }
 
-    fn call<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
-        let mut call = script.prepare_invoke();
-        call.arg(self.engine.keys().tag());
-        call
-    }
-
     /// The next job, and how often it was claimed by now.
     async fn claim_one(&self) -> Result<Option<(Claimed, u32)>, Unreachable> {
-        let mut call = self.call(&self.scripts.claim);
+        let mut call = self.engine.call(&self.scripts.claim);
         call.arg(&self.worker).arg(clock::millis(self.leases.lost));
         let answer: Option<Vec<String>> = self.engine.run(&call).await?;
         let Some(fields) = answer else { return Ok(None) };
@@ -212,16 +205,16 @@ impl RedisJobs {
         deed: &str,
         events: &[Event],
     ) -> Result<bool, Unreachable> {
-        let mut call = self.call(&self.scripts.hold);
-        call.arg(job.as_str()).arg(lease.0).arg(deed).arg(bounds()).arg(clock::millis(REMEMBERED));
+        let mut call = self.engine.call(&self.scripts.hold);
+        call.arg(job.as_str()).arg(lease.0).arg(deed).arg(session_bounds()).arg(clock::millis(REMEMBERED));
         tell(&mut call, events);
         Ok(self.engine.run::<u8>(&call).await? == 1)
     }
 
     /// Ends a job that nobody here has a lease for.
     async fn stop(&self, job: &JobId, state: &str, events: &[Event]) -> Result<bool, Unreachable> {
-        let mut call = self.call(&self.scripts.stop);
-        call.arg(job.as_str()).arg(state).arg(bounds()).arg(clock::millis(REMEMBERED));
+        let mut call = self.engine.call(&self.scripts.stop);
+        call.arg(job.as_str()).arg(state).arg(session_bounds()).arg(clock::millis(REMEMBERED));
         tell(&mut call, events);
         let stopped = self.engine.run::<u8>(&call).await? == 1;
         if stopped {
@@ -242,7 +235,7 @@ impl RedisJobs {
 
     /// Those that wait, in order.
     async fn waiting(&self) -> Result<Vec<(JobId, UploadId)>, Unreachable> {
-        let mut call = self.call(&self.scripts.waiting);
+        let mut call = self.engine.call(&self.scripts.waiting);
         call.arg(self.limit);
         let all: Vec<(String, String, String)> = self.engine.run(&call).await?;
         let named = |(job, upload, _)| Some((JobId::try_from(job).ok()?, UploadId::try_from(upload).ok()?));
@@ -292,12 +285,12 @@ impl Jobs for RedisJobs {
             tracing::error!(%error, job = %job.id, "a photo can't be kept in the store");
             JobsError::Unavailable
         })?;
-        let mut call = self.call(&self.scripts.push);
+        let mut call = self.engine.call(&self.scripts.push);
         call.arg(job.id.as_str()).arg(job.session.as_str()).arg(job.upload.as_str()).arg(job.photo.len());
         call.arg(serde_json::to_string(&job.options).unwrap_or_default()).arg(job.cutout.as_str());
         call.arg(job.shop.as_deref().unwrap_or_default());
         call.arg(clock::millis(job.accepted.elapsed())).arg(clock::millis(job.received.elapsed()));
-        call.arg(self.limit).arg(bounds());
+        call.arg(self.limit).arg(session_bounds());
         tell(&mut call, &[received]);
         match self.engine.run::<String>(&call).await?.as_str() {
             "full" => {
@@ -419,9 +412,9 @@ impl Jobs for RedisJobs {
             let (status, position) = place(n, model_ready);
             let eta = position.and_then(|position| self.pace.queued(position));
             let event = moved(About { job, upload }, status, position, eta);
-            let mut call = self.call(&self.scripts.place);
+            let mut call = self.engine.call(&self.scripts.place);
             let told = format!("{status:?} {}", position.unwrap_or(0));
-            call.arg(job.as_str()).arg(told).arg(clock::millis(POSITION_EVERY)).arg(bounds());
+            call.arg(job.as_str()).arg(told).arg(clock::millis(POSITION_EVERY)).arg(session_bounds());
             tell(&mut call, &[event]);
             if self.engine.run::<u8>(&call).await.is_err() {
                 break;

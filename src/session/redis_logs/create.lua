@@ -1,4 +1,5 @@
--- KEYS: run log's meta, session's meta, its log, its present. ARGV: milliseconds to live.
-redis.call('HSETNX', KEYS[2], 'run_from', redis.call('HGET', KEYS[1], 'start') or '1')
-for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
+-- ARGV: session, milliseconds to live.
+local log = log_of(ARGV[1])
+redis.call('HSETNX', log.meta, 'run_from', redis.call('HGET', run_log.meta, 'start') or '1')
+for _, key in ipairs({ log.meta, log.entries, log.present }) do redis.call('PEXPIRE', key, ARGV[2]) end
 return 1

@@ -4,17 +4,33 @@ use std::collections::HashMap;
 
 use redis::{Pipeline, Value};
 
-use crate::protocol::Event;
+use crate::engine::Keys;
+use crate::protocol::{Event, SessionId};
 use crate::session::ring::{Bounds, Ring};
 use crate::session::{Entry, EventKey};
 
-/// Keys of one log: what is known of it, its entries, and the last entry of each subject.
+/// Names of one log's parts, as log.lua has them: what is known of it, its entries, the last entry of each subject,
+/// and the channel that says that there is news.
 #[derive(Clone, Debug)]
 pub(super) struct LogKeys {
     pub(super) meta: String,
     pub(super) log: String,
     pub(super) present: String,
     pub(super) channel: String,
+}
+
+impl LogKeys {
+    /// Those of the run log.
+    pub(super) fn of_run(keys: &Keys) -> Self {
+        let the = |name| keys.the(name);
+        Self { meta: the("run"), log: the("run:log"), present: the("run:present"), channel: the("run:news") }
+    }
+
+    /// Those of a session's log.
+    pub(super) fn of(keys: &Keys, session: &SessionId) -> Self {
+        let of = |kind| keys.of(kind, session);
+        Self { meta: of("log"), log: of("log:entries"), present: of("log:present"), channel: of("log:news") }
+    }
 }
 
 /// An entry's id, fields and values as `XRANGE` gives them.

@@ -115,10 +115,6 @@ impl RunMirror {
         Arc::new(Self { engine, keys, news, state: RwLock::new(state), _subscription: subscription })
     }
 
-    pub(super) fn keys(&self) -> &LogKeys {
-        &self.keys
-    }
-
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.news.changes()
     }

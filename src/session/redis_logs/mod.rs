@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use redis::{Script, Value};
+use redis::{Script, ScriptInvocation, Value};
 
 use self::kept::{LogKeys, is_nothing};
 use self::mirror::{RunMirror, SessionMirror};
@@ -58,18 +58,14 @@ pub struct RedisLogs {
 impl RedisLogs {
     /// The logs that an engine's deployment shares. A session's log lives so long after it was last used.
     pub async fn new(engine: Arc<Engine>, ttl: Duration) -> Arc<Self> {
+        let with_log = |source| script(&[LOG, source]);
         let scripts = Scripts {
-            append: script(include_str!("append.lua")),
-            append_run: script(include_str!("append_run.lua")),
-            begin_run: script(include_str!("begin_run.lua")),
-            create: script(include_str!("create.lua")),
+            append: with_log(include_str!("append.lua")),
+            append_run: with_log(include_str!("append_run.lua")),
+            begin_run: with_log(include_str!("begin_run.lua")),
+            create: with_log(include_str!("create.lua")),
         };
-        let keys = LogKeys {
-            meta: engine.keys().the("run"),
-            log: engine.keys().the("run:log"),
-            present: engine.keys().the("run:present"),
-            channel: engine.keys().the("run:news"),
-        };
+        let keys = LogKeys::of_run(engine.keys());
         let run = RunMirror::follow(Arc::clone(&engine), keys).await;
         let logs = Arc::new(Self {
             engine,
@@ -84,13 +80,7 @@ impl RedisLogs {
     }
 
     fn keys(&self, session: &SessionId) -> LogKeys {
-        let keys = self.engine.keys();
-        LogKeys {
-            meta: keys.of("log", session),
-            log: keys.of("log:entries", session),
-            present: keys.of("log:present", session),
-            channel: keys.of("log:news", session),
-        }
+        LogKeys::of(self.engine.keys(), session)
     }
 
     /// The copy that somebody in this process follows, if any does.
@@ -129,55 +119,45 @@ async fn renew(logs: Weak<RedisLogs>, every: Duration) {
     }
 }
 
-/// An event as it is kept, and what it is about.
-pub(crate) fn kept_form(event: &Event) -> (String, String) {
-    let json = serde_json::to_string(event).unwrap_or_default();
-    (json, Subject::of(event).map(|subject| subject.name()).unwrap_or_default())
+/// For scripts that write to logs.
+pub(crate) const LOG: &str = include_str!("log.lua");
+
+/// The bounds of a session's log, for a script that appends to one.
+pub(crate) fn session_bounds() -> String {
+    bounds(SESSION_BOUNDS)
 }
 
-/// The bounds of a session's log, for a script that appends to one: entries, bytes, age, subjects.
-pub(crate) fn bounds() -> String {
-    let Bounds { entries, bytes, age_ms, subjects } = SESSION_BOUNDS;
+/// The bounds of the run log, for a script that appends to it.
+pub(crate) fn run_bounds() -> String {
+    bounds(RUN_BOUNDS)
+}
+
+fn bounds(Bounds { entries, bytes, age_ms, subjects }: Bounds) -> String {
     // An entry in memory weighs twice its JSON and a little.
     format!("{entries} {} {age_ms} {subjects}", bytes / 2)
 }
 
-/// Arguments of a script that appends.
-fn appended(
-    call: &mut redis::ScriptInvocation<'_>,
-    channel: &str,
-    at_ms: u64,
-    event: &Event,
-    bounds: Bounds,
-) {
-    let (json, subject) = kept_form(event);
-    call.arg(channel).arg(at_ms).arg(json).arg(subject);
-    // An entry in memory weighs twice its JSON and a little.
-    call.arg(bounds.entries).arg(bounds.bytes / 2).arg(bounds.age_ms).arg(bounds.subjects);
+/// An event as a script appends it: when, what, what it is about.
+pub(crate) fn tell(call: &mut ScriptInvocation<'_>, at_ms: u64, event: &Event) {
+    let subject = Subject::of(event).map(|subject| subject.name()).unwrap_or_default();
+    call.arg(at_ms).arg(serde_json::to_string(event).unwrap_or_default()).arg(subject);
 }
 
 #[async_trait]
 impl Logs for RedisLogs {
     async fn begin_run(&self) -> Result<(), LogError> {
-        let keys = self.run.keys();
-        let mut call = self.scripts.begin_run.prepare_invoke();
-        call.key(&keys.meta).key(&keys.present).arg(&keys.channel);
-        Ok(self.engine.run(&call).await?)
+        Ok(self.engine.run(&self.engine.call(&self.scripts.begin_run)).await?)
     }
 
     async fn append_run(&self, at_ms: u64, event: Event) -> Result<EventKey, LogError> {
-        let keys = self.run.keys();
-        let mut call = self.scripts.append_run.prepare_invoke();
-        call.key(&keys.meta).key(&keys.log).key(&keys.present);
-        appended(&mut call, &keys.channel, at_ms, &event, RUN_BOUNDS);
+        let mut call = self.engine.call(&self.scripts.append_run);
+        tell(call.arg(run_bounds()), at_ms, &event);
         Ok(EventKey::of_run(self.engine.run(&call).await?))
     }
 
     async fn create(&self, session: &SessionId) -> Result<(), LogError> {
-        let keys = self.keys(session);
-        let mut call = self.scripts.create.prepare_invoke();
-        call.key(&self.run.keys().meta).key(keys.meta).key(keys.log).key(keys.present);
-        call.arg(clock::millis(self.ttl));
+        let mut call = self.engine.call(&self.scripts.create);
+        call.arg(session.as_str()).arg(clock::millis(self.ttl));
         Ok(self.engine.run(&call).await?)
     }
 
@@ -190,10 +170,8 @@ impl Logs for RedisLogs {
     }
 
     async fn append(&self, session: &SessionId, at_ms: u64, event: Event) -> Result<EventKey, LogError> {
-        let keys = self.keys(session);
-        let mut call = self.scripts.append.prepare_invoke();
-        call.key(&self.run.keys().meta).key(&keys.meta).key(&keys.log).key(&keys.present);
-        appended(&mut call, &keys.channel, at_ms, &event, SESSION_BOUNDS);
+        let mut call = self.engine.call(&self.scripts.append);
+        tell(call.arg(session.as_str()).arg(session_bounds()), at_ms, &event);
         match self.engine.run::<Value>(&call).await? {
             nothing if is_nothing(&nothing) => Err(LogError::NoSession),
             id => {

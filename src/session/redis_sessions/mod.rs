@@ -15,6 +15,7 @@ use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 use redis::Script;
 
+use super::redis_logs::LOG;
 use super::registry::{Opened, Opening, Session, SessionError, Sessions, nonce_key};
 use super::table::{MISSED, Owner, SessionBounds};
 use super::token::Secret;
@@ -43,7 +44,7 @@ pub struct RedisSessions {
 impl RedisSessions {
     /// The sessions that an engine's deployment shares. All its processes need the same secret.
     pub fn new(engine: Arc<Engine>, secret: Secret, ttl: Duration, bounds: SessionBounds) -> Arc<Self> {
-        let with_shared = |source: &str| script(&format!("{}\n{source}", include_str!("shared.lua")));
+        let with_shared = |source| script(&[LOG, include_str!("shared.lua"), source]);
         let sessions = Arc::new(Self {
             engine,
             open: with_shared(include_str!("open.lua")),
@@ -78,8 +79,8 @@ impl RedisSessions {
 
     /// Counts as a use; none when it has expired.
     async fn touch(&self, id: &SessionId, uploaded: bool) -> Result<Option<Found>, LogError> {
-        let mut call = self.find.prepare_invoke();
-        call.arg(self.engine.keys().tag()).arg(id.as_str()).arg(clock::millis(self.ttl));
+        let mut call = self.engine.call(&self.find);
+        call.arg(id.as_str()).arg(clock::millis(self.ttl));
         call.arg(u8::from(uploaded));
         Ok(self.engine.run(&call).await?)
     }
@@ -113,8 +114,8 @@ impl Sessions for RedisSessions {
     async fn open(&self, opening: Opening) -> Result<Opened, OpenError> {
         let keys = self.engine.keys();
         let nonce = nonce_key(&opening)?.map(|nonce| keys.of("nonce", HEXLOWER.encode(&nonce)));
-        let mut call = self.open.prepare_invoke();
-        call.arg(keys.tag()).arg(SessionId::random().as_str()).arg(clock::now_ms());
+        let mut call = self.engine.call(&self.open);
+        call.arg(SessionId::random().as_str()).arg(clock::now_ms());
         call.arg(opening.shop.as_deref().unwrap_or_default()).arg(nonce.unwrap_or_default());
         call.arg(clock::millis(self.ttl)).arg(clock::millis(MISSED));
         if let Some(address) = opening.address {

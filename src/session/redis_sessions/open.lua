@@ -1,10 +1,10 @@
--- ARGV: tag, id, opened, shop, nonce's key or '', milliseconds to live, milliseconds until one is missed; then
+-- ARGV: id, opened, shop, nonce's key or '', milliseconds to live, milliseconds until one is missed; then
 -- for each share its key, its bound and its name.
 -- Answers {id, opened, shop, 'resumed' or 'new'}, or {'full', the share's name}.
-local tag, id, nonce, ttl, missed = ARGV[1], ARGV[2], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local id, nonce, ttl, missed = ARGV[1], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local known = nonce ~= '' and redis.call('GET', nonce)
-local back = known and touch(tag, known, ttl)
+local back = known and touch(known, ttl)
 if back then
   back[4] = 'resumed'
   return back
@@ -13,7 +13,7 @@ end
 -- A search looks at so many, and makes room for many openings.
 local SEARCH, PART = 64, 64
 local now, shares = now_ms(), {}
-for i = 8, #ARGV, 3 do
+for i = 7, #ARGV, 3 do
   local share, bound = ARGV[i], tonumber(ARGV[i + 1])
   shares[#shares + 1] = share
   -- A little late, so that a record is gone before its place is.
@@ -22,8 +22,8 @@ for i = 8, #ARGV, 3 do
     local left = math.floor(bound / PART) + 1
     -- Nobody misses who has not been here for a while and never sent a photo.
     for _, other in ipairs(redis.call('ZRANGEBYSCORE', share, '-inf', now + ttl - missed, 'LIMIT', 0, SEARCH)) do
-      if left > 0 and not redis.call('HGET', of(tag, 'session', other), 'uploaded') then
-        drop(tag, other)
+      if left > 0 and not redis.call('HGET', of('session', other), 'uploaded') then
+        drop(other)
         redis.call('ZREM', share, other)
         left = left - 1
       end
@@ -32,9 +32,9 @@ for i = 8, #ARGV, 3 do
   end
 end
 
-local record = of(tag, 'session', id)
-redis.call('HSET', record, 'opened', ARGV[3], 'shop', ARGV[4], 'nonce', nonce, 'shares', table.concat(shares, '\n'))
+local record = of('session', id)
+redis.call('HSET', record, 'opened', ARGV[2], 'shop', ARGV[3], 'nonce', nonce, 'shares', table.concat(shares, '\n'))
 if nonce ~= '' then redis.call('SET', nonce, id, 'PX', ttl) end
-local opened = touch(tag, id, ttl)
+local opened = touch(id, ttl)
 opened[4] = 'new'
 return opened
