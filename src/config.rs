@@ -1,5 +1,7 @@
 //! What a server is told: flags, their environment twins, and what is checked before it starts.
 
+mod roles;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -11,6 +13,8 @@ use clap::{Args, ValueEnum, value_parser};
 use crate::model::device::Cpu;
 use crate::model::{ModelFile, Network, Registry};
 use crate::warmup::process;
+
+pub use roles::{Auth, GatewayArgs, SharedArgs, WorkerArgs, hide_unused};
 
 /// What this process may have; read once, so that all budgets are shares of one figure.
 static MEMORY_LIMIT: LazyLock<Option<u64>> = LazyLock::new(|| process::memory().limit);
@@ -196,6 +200,9 @@ pub enum ConfigError {
         /// The model.
         name: &'static str,
     },
+    /// A gateway has nothing to show.
+    #[error("--wake-auth is token, but there is no --wake-token")]
+    NoWakeToken,
     /// The largest photo has room nowhere.
     #[error(
         "--max-upload-bytes is {photo}, but --upload-memory has room for {memory} and --upload-disk for {disk}; raise one of them"
@@ -216,11 +223,16 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for a combination that could never serve.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_models()?;
+        self.check_front()
+    }
+
+    /// The same for what has visitors and no model.
+    pub(crate) fn check_front(&self) -> Result<(), ConfigError> {
         self.address()?;
         if let Some(pages) = self.static_dir.as_ref().filter(|pages| !pages.is_dir()) {
             return Err(ConfigError::NoPages(pages.clone()));
         }
-        self.check_models()?;
         let (photo, memory, disk) = (self.max_upload_bytes, self.upload_memory, self.upload_disk);
         if photo > memory.max(disk) {
             return Err(ConfigError::NoRoom { photo, memory, disk });

@@ -20,6 +20,7 @@
 //! | [`warmup`] | a run, its stages, tries, validation, history, audit |
 //! | [`cutout`] | intake, queue, workers, pipeline, image codecs, results |
 //! | [`engine`] | Redis, behind the seams of many machines |
+//! | [`scale`] | many machines: the shared pool, waking, what is wanted |
 //! | [`model`] | networks by name, weights, the device |
 //! | [`client`] | the other end: `load` and `doctor` |
 //! | [`app`] | builds all of it and shuts it down |
@@ -36,6 +37,7 @@ pub mod model;
 pub mod model_command;
 pub mod oneshot;
 pub mod protocol;
+pub mod scale;
 pub mod session;
 mod spool;
 pub mod telemetry;

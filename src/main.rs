@@ -1,13 +1,16 @@
 //! The command line: parse, build, await the signal, drain. The only home of exit codes.
 
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
-use warmcut::app::{Server, set_threads};
+use tokio::time::Instant;
+use warmcut::app::{Server, Worker, set_threads};
 use warmcut::client::{self, ClientError, DoctorArgs, LoadArgs};
-use warmcut::config::Config;
+use warmcut::config::{Config, GatewayArgs, WorkerArgs, hide_unused};
 use warmcut::model_command::{self, ModelCommand};
 use warmcut::oneshot::{self, CutoutArgs};
 use warmcut::{memory, telemetry, warmup};
@@ -29,6 +32,10 @@ struct Cli {
 enum Sub {
     /// Serve everything in one process; the same as no command
     Serve(Box<Config>),
+    /// Hold the channels of shoppers; workers do the work
+    Gateway(Box<GatewayArgs>),
+    /// Do the work of gateways: has the model, and goes when nobody wants it
+    Worker(Box<WorkerArgs>),
     /// Cut out one photo without a server
     Cutout(CutoutArgs),
     /// Print the models, or check a weights file
@@ -44,17 +51,38 @@ fn main() -> ExitCode {
     // First, while the kernel's word on the process's age is fresh.
     let started = warmup::process::started();
     memory::keep_little();
-    let mut commands = with_environment(Cli::command());
+    let mut commands = with_environment(hide_unused(Cli::command()));
     let matches = commands.get_matches_mut();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let command = cli.command.unwrap_or_else(|| Sub::Serve(Box::new(cli.serve)));
-    if let Sub::Serve(config) = &command
-        && let Err(error) = config.check()
-    {
+    let checked = match &command {
+        Sub::Serve(config) => config.check(),
+        Sub::Gateway(args) => args.check(),
+        Sub::Worker(args) => args.check(),
+        _ => Ok(()),
+    };
+    if let Err(error) = checked {
         commands.error(ErrorKind::ValueValidation, error).exit();
     }
     let ended = match command {
-        Sub::Serve(config) => serve(&config, started),
+        Sub::Serve(config) => listen(&config, async |shutdown| {
+            let server = Server::start(&config, started).await?;
+            told("warmcut serves", server.address, started);
+            server.run(shutdown).await;
+            Ok(())
+        }),
+        Sub::Gateway(args) => listen(&args.serve, async |shutdown| {
+            let server = Server::gateway(&args).await?;
+            told("warmcut gateway serves", server.address, started);
+            server.run(shutdown).await;
+            Ok(())
+        }),
+        Sub::Worker(args) => listen(&args.serve, async |shutdown| {
+            let worker = Worker::start(&args, started).await?;
+            told("warmcut worker listens on", worker.address, started);
+            worker.run(shutdown).await;
+            Ok(())
+        }),
         Sub::Cutout(args) => match args.options() {
             Ok(options) => {
                 set_threads(args.threads);
@@ -92,23 +120,29 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-fn serve(config: &Config, started: tokio::time::Instant) -> anyhow::Result<ExitCode> {
+/// Runs what listens until it is told to go, or goes by itself.
+fn listen<S: AsyncFnOnce(Shutdown) -> anyhow::Result<()>>(
+    config: &Config,
+    serve: S,
+) -> anyhow::Result<ExitCode> {
     telemetry::log(config.log_format);
     set_threads(config.threads);
     let runtime = runtime()?;
     runtime.block_on(async {
         // First, so that a server that is told to go while it starts goes as well as any other.
         let shutdown = shutdown_signal()?;
-        let server = Server::start(config, started).await?;
-        let took = started.elapsed();
-        tracing::info!(address = %server.address, after_ms = took.as_millis() as u64, "listening");
-        println!("warmcut serves http://{}", server.address);
-        server.run(shutdown).await;
-        Ok::<_, anyhow::Error>(())
+        serve(shutdown).await
     })?;
     // A blocking step that hangs must not hold the exit.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says where it listens, to the log and to standard output.
+fn told(what: &str, address: SocketAddr, started: Instant) {
+    let took = started.elapsed();
+    tracing::info!(%address, after_ms = took.as_millis() as u64, "listening");
+    say(&format_args!("{what} http://{address}"));
 }
 
 /// Runs a client's command; false is a failure that has been told.
@@ -159,12 +193,15 @@ fn print_json(report: &impl serde::Serialize) {
     say(&serde_json::to_string(report).expect("reports are plain data"));
 }
 
-fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
+/// Ends when the process is told to go.
+type Shutdown = Pin<Box<dyn Future<Output = ()>>>;
+
+fn shutdown_signal() -> std::io::Result<Shutdown> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+    Ok(Box::pin(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    })
+    }))
 }

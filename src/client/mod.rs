@@ -30,6 +30,7 @@ pub use photo::Photo;
 pub use picture::{Format, Picture};
 pub use poll::{Poll, Snapshot, snapshot};
 pub use request::{Download, Received, cancel, download, upload};
+pub(crate) use server::plain_client;
 pub use server::{Identity, Server, parse_address};
 pub use socket::{SUBPROTOCOL, Socket};
 pub use sse::{SseEvent, SseFrame, SseParser};

@@ -29,6 +29,22 @@ pub struct Identity {
     pub origin: Option<String>,
 }
 
+/// For whoever has an address and nothing more to ask.
+pub(crate) fn plain_client() -> Result<reqwest::Client, ClientError> {
+    http(&tls()?)
+}
+
+fn http(tls: &ClientConfig) -> Result<reqwest::Client, ClientError> {
+    let http = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .user_agent(concat!("warmcut/", env!("CARGO_PKG_VERSION")));
+    Ok(http.build()?)
+}
+
 /// A server to talk to. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -47,14 +63,7 @@ impl Server {
         let origin =
             origin.map_err(|error| ClientError::BadArgument { name: "origin", why: error.to_string() })?;
         let tls = Arc::new(tls()?);
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(&tls))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .user_agent(concat!("warmcut/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let http = http(&tls)?;
         Ok(Self { base, http, tls, key: identity.key, origin })
     }
 

@@ -36,4 +36,4 @@ pub use redis_jobs::{Leases, RedisJobs};
 pub use results::{Cutout, Links, MemoryResults, Results};
 pub use shared::SharedStore;
 pub use shared_results::SharedResults;
-pub use worker::{Workers, spawn_workers};
+pub use worker::{Workers, look_after, spawn_workers};

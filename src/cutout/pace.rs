@@ -1,6 +1,7 @@
 //! How long jobs take here, and what that says to those who wait.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,13 +17,15 @@ const KEPT: usize = 50;
 #[derive(Debug)]
 pub struct Pace {
     recent: Mutex<VecDeque<u64>>,
-    workers: u64,
+    /// What others measured who do the work.
+    learned: Mutex<Option<Percentiles>>,
+    workers: AtomicU64,
 }
 
 impl Pace {
     /// For so many workers.
     pub fn new(workers: usize) -> Self {
-        Self { recent: Mutex::default(), workers: workers.max(1) as u64 }
+        Self { recent: Mutex::default(), learned: Mutex::default(), workers: (workers.max(1) as u64).into() }
     }
 
     /// Adds a job that ran.
@@ -38,7 +41,7 @@ impl Pace {
     pub fn queued(&self, position: u32) -> Option<Eta> {
         let usual = self.usual()?;
         // The workers run side by side, so the queue moves by as many places in the time of one job.
-        let rounds = u64::from(position.saturating_sub(1)) / self.workers + 1;
+        let rounds = u64::from(position.saturating_sub(1)) / self.workers.load(Ordering::Relaxed) + 1;
         Some(Eta { p50: usual.p50 * rounds, p90: usual.p90 * rounds })
     }
 
@@ -47,8 +50,27 @@ impl Pace {
         self.usual()?.remaining(clock::millis(since))
     }
 
-    fn usual(&self) -> Option<Percentiles> {
+    /// What a job takes here; none for too few.
+    pub fn measured(&self) -> Option<Percentiles> {
         Percentiles::of(self.recent.lock().iter())
+    }
+
+    /// From those who do the work: what a job takes each, and how many it does at once.
+    pub fn learn(&self, others: &[(Percentiles, usize)]) {
+        let count = others.len() as u64;
+        let mean = |part: fn(&Percentiles) -> u64| {
+            others.iter().map(|(usual, _)| part(usual)).sum::<u64>().checked_div(count)
+        };
+        let learned = mean(|usual| usual.p50).zip(mean(|usual| usual.p90));
+        *self.learned.lock() = learned.map(|(p50, p90)| Percentiles { p50, p90 });
+        let at_once: usize = others.iter().map(|(_, at_once)| at_once).sum();
+        if at_once > 0 {
+            self.workers.store(at_once as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn usual(&self) -> Option<Percentiles> {
+        self.measured().or(*self.learned.lock())
     }
 }
 

@@ -15,7 +15,7 @@ use super::results::{Cutout, NewCutout};
 use super::{Inference, Links, Pace, Results, tell};
 use crate::clock;
 use crate::protocol::{Code, Event, JobStatus, Problem, Timings};
-use crate::warmup::{Cause, LocalPool, Phase, Pool, warmup_failed};
+use crate::warmup::{Cause, LocalPool, Phase, Pool, PoolError, warmup_failed};
 
 /// Those who wait hear of changes of their place this often at most.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -46,8 +46,8 @@ pub struct Workers {
     pub count: usize,
 }
 
-/// Starts the workers and the one who looks after the queue. They end when told to drain: each finishes
-/// the job that it has, and who drains closes the queue.
+/// Starts the workers. They end when told to drain: each finishes the job that it has, and who drains closes the
+/// queue.
 pub fn spawn_workers(workers: Workers, tracker: &TaskTracker, draining: &CancellationToken) {
     let count = workers.count;
     let pixels = (workers.pixel_bytes, workers.pixel_limit);
@@ -56,7 +56,6 @@ pub fn spawn_workers(workers: Workers, tracker: &TaskTracker, draining: &Cancell
     for _ in 0..count {
         tracker.spawn(Arc::clone(&shared).work());
     }
-    tracker.spawn(shared.look_after());
 }
 
 struct Shared {
@@ -172,37 +171,38 @@ impl Shared {
         }
         tell::failed(job.about(), problem)
     }
+}
 
-    /// Tells those who wait of their place, fails them when there will be no model, and wants the model
-    /// back when it went while somebody waits.
-    async fn look_after(self: Arc<Self>) {
-        let jobs = &self.workers.jobs;
-        let mut state = self.workers.pool.follow();
-        let mut later = false;
-        loop {
-            // Cancel safety: all of these only wait.
-            tokio::select! {
-                () = self.draining.cancelled() => return,
-                () = jobs.changed() => {}
-                _ = state.changed() => {}
-                () = tokio::time::sleep(TELL_EVERY), if later => {}
-            }
-            let (phase, error) = {
-                let state = state.borrow_and_update();
-                (state.phase, state.error.clone())
-            };
-            let waits = jobs.depth().await.is_ok_and(|depth| depth.waiting > 0);
-            if phase == Phase::Failed && waits {
-                jobs.fail_waiting(warmup_failed(&error.unwrap_or_default())).await;
-            }
-            if phase == Phase::Cold && waits {
-                let cause = Cause { trigger: "upload".into(), session: None, explicit: false };
-                if let Err(error) = self.workers.pool.ensure_warm(cause).await {
-                    jobs.fail_waiting(error.problem()).await;
-                }
-            }
-            later = jobs.tell_positions(phase == Phase::Ready).await;
+/// Tells those who wait of their place, fails them when there will be no model, and wants the model back when it
+/// went while somebody waits. One does so for all.
+pub async fn look_after(jobs: Arc<dyn Jobs>, pool: Arc<dyn Pool>, draining: CancellationToken) {
+    let mut state = pool.follow();
+    let mut later = false;
+    loop {
+        // Cancel safety: all of these only wait.
+        tokio::select! {
+            () = draining.cancelled() => return,
+            () = jobs.changed() => {}
+            _ = state.changed() => {}
+            () = tokio::time::sleep(TELL_EVERY), if later => {}
         }
+        let (phase, error) = {
+            let state = state.borrow_and_update();
+            (state.phase, state.error.clone())
+        };
+        let waits = jobs.depth().await.is_ok_and(|depth| depth.waiting > 0);
+        if phase == Phase::Failed && waits {
+            jobs.fail_waiting(warmup_failed(&error.unwrap_or_default())).await;
+        }
+        if phase == Phase::Cold && waits {
+            let cause = Cause { trigger: "upload".into(), session: None, explicit: false };
+            match pool.ensure_warm(cause).await {
+                // Another time they may.
+                Ok(_) | Err(PoolError::Unavailable) => {}
+                Err(error) => jobs.fail_waiting(error.problem()).await,
+            }
+        }
+        later = jobs.tell_positions(phase == Phase::Ready).await;
     }
 }
 

@@ -78,7 +78,9 @@ pub(super) async fn open(
         match app.pool.ensure_warm(cause).await {
             // The session shows the run that failed, and when the next may start.
             Ok(_) | Err(PoolError::Cooling { .. } | PoolError::Warming) => {}
-            Err(error @ PoolError::Draining) => return Err(error.into()),
+            // A shopper who only looks isn't told of budgets; the photo, if one comes, may warm yet.
+            Err(PoolError::Spent { .. }) => {}
+            Err(error @ (PoolError::Draining | PoolError::Unavailable)) => return Err(error.into()),
         }
     }
     // Only now, so that the session sees the run that it began from its start.

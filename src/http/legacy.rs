@@ -36,7 +36,11 @@ impl ModelFields {
 
 /// `GET /health`: alive, at once, and never more than is true. It touches nothing.
 pub(super) async fn health(State(app): State<AppState>) -> impl IntoResponse {
-    let model = ModelFields::of(&app.pool.follow().borrow());
+    health_of(&app.pool.follow().borrow())
+}
+
+pub(super) fn health_of(state: &PoolState) -> impl IntoResponse + use<> {
+    let model = ModelFields::of(state);
     let body = json!({
         "status": "alive",
         "model_loaded": model.model_loaded,

@@ -25,6 +25,7 @@ mod sessions;
 mod sse;
 mod uploads;
 mod wait;
+pub mod wake;
 mod ws;
 mod ws_recv;
 mod ws_send;
@@ -45,6 +46,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::cutout::{Intake, Jobs, Results};
 use crate::protocol::Limits;
+use crate::scale::Demands;
 use crate::session::token::Secret;
 use crate::session::{Logs, Sessions};
 use crate::warmup::Pool;
@@ -68,6 +70,8 @@ pub struct App {
     pub jobs: Arc<dyn Jobs>,
     /// Cutouts.
     pub results: Arc<dyn Results>,
+    /// How many machines are wanted; none in a process that is alone.
+    pub demands: Option<Demands>,
     /// Checks signatures.
     pub secret: Secret,
     /// Who may.
@@ -112,7 +116,8 @@ pub fn router(app: AppState) -> Router {
         .route("/v1/sessions/{session}/jobs/{job}/preview", get(results::preview))
         .route("/v1/cutouts", post(one_shot::cutouts))
         .route("/v1/cutouts/{id}", get(results::lasting))
-        .route("/v1/analytics", post(analytics::tell));
+        .route("/v1/analytics", post(analytics::tell))
+        .route("/v1/demand", get(ops::demand));
     let older = Router::new()
         .route("/health", get(legacy::health))
         .route("/warmup", post(legacy::warmup).get(legacy::warmup))

@@ -44,6 +44,11 @@ impl Trigger {
         }
     }
 
+    /// The shopper only looks yet.
+    pub fn is_passive(self) -> bool {
+        !matches!(self, Self::Upload | Self::Manual)
+    }
+
     /// The one that is spelled so.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|trigger| trigger.as_str() == name)

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::protocol::{CutoutId, SessionId};
 
-/// The server's secret; a fresh one for each process.
+/// The server's secret: a fresh one for a process that is alone, one for all of a deployment.
 #[derive(Clone)]
 pub struct Secret([u8; 32]);
 
@@ -18,6 +18,16 @@ impl Secret {
     pub fn random() -> Self {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+        Self(bytes)
+    }
+
+    /// As it is shared.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
+    /// One that is shared.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +13,10 @@ use crate::protocol::{Eta, Stage};
 /// With fewer an estimate is a guess, and guesses are not shown.
 const ENOUGH: usize = 5;
 /// The last so many runs; older machines and models stop counting after as many.
-const KEPT: usize = 50;
+pub(crate) const KEPT: usize = 50;
 
 /// Half and nine tenths of measured durations, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Half were shorter.
     pub p50: u64,
@@ -48,22 +50,47 @@ pub struct Estimates {
     pub run: Option<Percentiles>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Durations {
-    /// Runs that began with the process, container stage and all.
-    first: VecDeque<u64>,
-    /// Runs of a process that was there already.
-    again: VecDeque<u64>,
-    stages: HashMap<Stage, VecDeque<u64>>,
+/// What past runs took.
+#[async_trait]
+pub trait History: Send + Sync + 'static {
+    /// What a run of this model usually takes; `first` for one that begins with its process.
+    async fn estimates(&self, model: &str, first: bool) -> Estimates;
+
+    /// Adds a run that got ready.
+    async fn record(&self, model: &str, first: bool, total_ms: u64, stages: &[(Stage, u64)]);
 }
 
-/// Durations of past runs, by model and device; in a file when there is a place for it.
-pub struct History {
+/// Durations of runs of one model.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Durations {
+    /// Runs that began with the process, container stage and all.
+    pub(crate) first: VecDeque<u64>,
+    /// Runs of a process that was there already.
+    pub(crate) again: VecDeque<u64>,
+    pub(crate) stages: HashMap<Stage, VecDeque<u64>>,
+}
+
+impl Durations {
+    pub(crate) fn estimates(&self, first: bool) -> Estimates {
+        let stages = self.stages.iter();
+        Estimates {
+            stages: stages.filter_map(|(stage, past)| Some((*stage, Percentiles::of(past)?))).collect(),
+            run: Percentiles::of(if first { &self.first } else { &self.again }),
+        }
+    }
+}
+
+/// Durations of past runs of this process and those before it, by model and device; in a file when there is a
+/// place for it.
+#[derive(Clone)]
+pub struct OwnHistory(Arc<Inner>);
+
+struct Inner {
     file: Option<PathBuf>,
     by_model: Mutex<HashMap<String, Durations>>,
 }
 
-impl History {
+impl OwnHistory {
     /// What the file says; empty without one, or when it can't be read.
     pub fn open(state_dir: Option<&Path>) -> Self {
         let file = state_dir.map(|dir| dir.join("warmups.json"));
@@ -74,24 +101,31 @@ impl History {
                 .ok()
         };
         let by_model = file.as_ref().and_then(read).unwrap_or_default();
-        Self { file, by_model: Mutex::new(by_model) }
+        Self(Arc::new(Inner { file, by_model: Mutex::new(by_model) }))
+    }
+}
+
+#[async_trait]
+impl History for OwnHistory {
+    async fn estimates(&self, model: &str, first: bool) -> Estimates {
+        self.0.by_model.lock().get(model).map(|durations| durations.estimates(first)).unwrap_or_default()
     }
 
-    /// What a run of this model usually takes.
-    pub fn estimates(&self, model: &str, first: bool) -> Estimates {
-        let by_model = self.by_model.lock();
-        let Some(durations) = by_model.get(model) else { return Estimates::default() };
-        let stages = durations.stages.iter();
-        Estimates {
-            stages: stages.filter_map(|(stage, past)| Some((*stage, Percentiles::of(past)?))).collect(),
-            run: Percentiles::of(if first { &durations.first } else { &durations.again }),
+    async fn record(&self, model: &str, first: bool, total_ms: u64, stages: &[(Stage, u64)]) {
+        let (inner, model, stages) = (Arc::clone(&self.0), model.to_owned(), stages.to_vec());
+        let written =
+            tokio::task::spawn_blocking(move || inner.record(model, first, total_ms, &stages)).await;
+        if let Err(error) = written {
+            tracing::warn!(%error, "history of warm-ups can't be kept");
         }
     }
+}
 
-    /// Adds a run that got ready. Writes the file, so it blocks.
-    pub fn record(&self, model: &str, first: bool, total_ms: u64, stages: &[(Stage, u64)]) {
+impl Inner {
+    /// Writes the file, so it blocks.
+    fn record(&self, model: String, first: bool, total_ms: u64, stages: &[(Stage, u64)]) {
         let mut by_model = self.by_model.lock();
-        let durations = by_model.entry(model.to_owned()).or_default();
+        let durations = by_model.entry(model).or_default();
         push(if first { &mut durations.first } else { &mut durations.again }, total_ms);
         for (stage, duration) in stages {
             push(durations.stages.entry(*stage).or_default(), *duration);
@@ -135,26 +169,23 @@ mod tests {
         assert_eq!(usual.remaining(201), None);
     }
 
-    #[test]
-    fn runs_are_remembered_across_a_restart() {
+    #[tokio::test]
+    async fn runs_are_remembered_across_a_restart() {
         let dir = tempfile::tempdir().expect("a temporary folder");
+        let open = || OwnHistory::open(Some(dir.path()));
         for total in [10, 20, 30, 40, 50] {
-            History::open(Some(dir.path())).record("m", true, total, &[(Stage::ModelLoad, total / 10)]);
+            open().record("m", true, total, &[(Stage::ModelLoad, total / 10)]).await;
         }
-        let estimates = History::open(Some(dir.path())).estimates("m", true);
+        let estimates = open().estimates("m", true).await;
         assert_eq!(estimates.run, Some(Percentiles { p50: 30, p90: 50 }));
         assert_eq!(estimates.stages[&Stage::ModelLoad], Percentiles { p50: 3, p90: 5 });
-        assert_eq!(
-            History::open(Some(dir.path())).estimates("m", false).run,
-            None,
-            "those began with the process"
-        );
+        assert_eq!(open().estimates("m", false).await.run, None, "those began with the process");
     }
 
-    #[test]
-    fn a_broken_file_is_an_empty_history() {
+    #[tokio::test]
+    async fn a_broken_file_is_an_empty_history() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(dir.path().join("warmups.json"), "{").expect("written");
-        assert!(History::open(Some(dir.path())).estimates("m", true).run.is_none());
+        assert!(OwnHistory::open(Some(dir.path())).estimates("m", true).await.run.is_none());
     }
 }

@@ -16,11 +16,12 @@ use tokio_util::task::TaskTracker;
 use super::audit::{self, Outcome};
 use super::report::Reporter;
 use super::run::{Proven, Run, RunError};
-use super::{Cause, GOING_AWAY, History, Known, Phase, Pool, PoolError, PoolState, warmup_failed};
+use super::{
+    Begun, Cause, GOING_AWAY, History, Known, Phase, Pool, PoolError, PoolState, RunLog, warmup_failed,
+};
 use crate::clock;
 use crate::model::{Loader, Segmenter};
 use crate::protocol::{Event, Ready, RunId, Stage};
-use crate::session::Logs;
 
 /// How a pool behaves.
 #[derive(Clone, Debug)]
@@ -42,8 +43,8 @@ pub struct Settings {
 /// The model in this process.
 pub struct LocalPool {
     run: Run,
-    logs: Arc<dyn Logs>,
-    history: Arc<History>,
+    run_log: Arc<dyn RunLog>,
+    history: Arc<dyn History>,
     settings: Settings,
     state: watch::Sender<PoolState>,
     segmenter: RwLock<Option<Arc<dyn Segmenter>>>,
@@ -58,8 +59,8 @@ impl LocalPool {
     pub fn new(
         loader: Arc<dyn Loader>,
         known: Arc<Known>,
-        logs: Arc<dyn Logs>,
-        history: Arc<History>,
+        run_log: Arc<dyn RunLog>,
+        history: Arc<dyn History>,
         settings: Settings,
         (tracker, draining): (TaskTracker, CancellationToken),
     ) -> Arc<Self> {
@@ -69,7 +70,7 @@ impl LocalPool {
         let run = Run { loader, known, stage_timeout: settings.stage_timeout, loading };
         Arc::new(Self {
             run,
-            logs,
+            run_log,
             history,
             settings,
             state: watch::Sender::new(state),
@@ -88,7 +89,6 @@ impl LocalPool {
     /// Begins a run; the gate is held. Its first events are in the log when this returns, so a session
     /// that opens next sees the run from its start.
     async fn begin(self: &Arc<Self>, cause: Cause) -> RunId {
-        let run = RunId::random();
         let first = self.state.borrow().run.is_none();
         let now = Instant::now();
         // The container stage of a run that begins with the process is the process's own start.
@@ -96,42 +96,45 @@ impl LocalPool {
         let (from, until) =
             if with_process { (self.settings.process_started, self.settings.listening) } else { (now, now) };
         let device = self.run.loader.device();
-        let estimates = self.history.estimates(&self.key(), with_process);
-        let usual = estimates.run;
-        self.state.send_modify(|state| {
-            *state = PoolState {
-                phase: Phase::Warming,
-                run: Some(run.clone()),
-                started_ms: clock::at_ms(from),
-                usual,
-                model: self.run.loader.name().to_owned(),
-                device: device.clone(),
-                load_ms: state.load_ms,
-                ..PoolState::default()
+        let estimates = self.history.estimates(&self.key(), with_process).await;
+        let new = PoolState {
+            phase: Phase::Warming,
+            run: Some(RunId::random()),
+            trigger: cause.trigger,
+            session: cause.session,
+            started_ms: clock::at_ms(from),
+            usual: estimates.run,
+            model: self.run.loader.name().to_owned(),
+            device: device.clone(),
+            load_ms: self.state.borrow().load_ms,
+            ..PoolState::default()
+        };
+        let Begun { state, woken_ms } = self.run_log.begin(new).await;
+        let run = state.run.clone().unwrap_or_else(RunId::random);
+        self.state.send_replace(state);
+        let (run_log, state) = (Arc::clone(&self.run_log), self.state.clone());
+        let mut reporter = Reporter::new(run_log, state, run.clone(), device, estimates);
+        match woken_ms {
+            Some(woken_ms) => {
+                reporter.joined(Stage::Container, woken_ms);
+                reporter.done(Instant::now(), Some(self.life(woken_ms))).await;
             }
-        });
-        self.begin_log().await;
-        let mut reporter =
-            Reporter::new(Arc::clone(&self.logs), self.state.clone(), run.clone(), device, estimates);
-        reporter.started(Stage::Container, from).await;
-        let detail = (!with_process).then(|| "the process was already running".to_owned());
-        reporter.done(until, detail).await;
+            None => {
+                reporter.started(Stage::Container, from).await;
+                let detail = (!with_process).then(|| "the process was already running".to_owned());
+                reporter.done(until, detail).await;
+            }
+        }
         if !with_process {
             // Nothing was measured: there was nothing to start.
             reporter.done.clear();
         }
         let pool = Arc::clone(self);
-        self.tracker.spawn(pool.finish_run(run.clone(), cause, reporter, with_process));
+        self.tracker.spawn(pool.finish_run(run.clone(), reporter, with_process));
         run
     }
 
-    async fn finish_run(
-        self: Arc<Self>,
-        run: RunId,
-        cause: Cause,
-        mut reporter: Reporter,
-        with_process: bool,
-    ) {
+    async fn finish_run(self: Arc<Self>, run: RunId, mut reporter: Reporter, with_process: bool) {
         // Cancel safety: what is dropped half-way is a run that nobody will use.
         let ended = tokio::select! {
             biased;
@@ -140,7 +143,8 @@ impl LocalPool {
         };
         let mut failed_at = self.gate.lock().await;
         let ended_ms = clock::now_ms();
-        let started_ms = self.state.borrow().started_ms;
+        let begun = self.state.borrow().clone();
+        let started_ms = begun.started_ms;
         let total_ms = ended_ms.saturating_sub(started_ms);
         let record = || metrics::histogram!("warmcut_warmup_seconds").record(total_ms as f64 / 1000.0);
         let outcome = match ended {
@@ -151,19 +155,22 @@ impl LocalPool {
                 if u128::from(total_ms) > self.settings.slow.as_millis() {
                     tracing::warn!(%run, total_ms, stages = ?reporter.done, "slow start");
                 }
-                let (history, key, stages) = (Arc::clone(&self.history), self.key(), reporter.done);
-                tokio::task::spawn_blocking(move || history.record(&key, with_process, total_ms, &stages));
+                let (history, key) = (Arc::clone(&self.history), self.key());
+                self.tracker.spawn(async move {
+                    history.record(&key, with_process, total_ms, &reporter.done).await;
+                });
                 Outcome::Ready
             }
             Some(Err(RunError { reason })) => {
                 record();
                 *failed_at = Some(Instant::now());
-                reporter.event(ended_ms, Event::Problem(warmup_failed(&reason).about_run(&run))).await;
-                self.state.send_modify(|state| {
-                    state.phase = Phase::Failed;
-                    state.ended_ms = Some(ended_ms);
-                    state.error = Some(reason.clone());
-                });
+                let mut state = self.state.borrow().clone();
+                state.phase = Phase::Failed;
+                state.ended_ms = Some(ended_ms);
+                state.error = Some(reason.clone());
+                let problem = warmup_failed(&reason).about_run(&run);
+                reporter.event(ended_ms, Event::Problem(problem), &state).await;
+                self.state.send_replace(state);
                 Outcome::Failed(reason)
             }
             // No problem in the log: the model is well, and channels hear `drain`.
@@ -178,7 +185,7 @@ impl LocalPool {
             }
         };
         metrics::counter!("warmcut_warmups_total", "outcome" => outcome.label()).increment(1);
-        audit::run_ended(&run, &cause, started_ms, ended_ms, &self.settings.deploy, &outcome);
+        audit::run_ended(&begun, ended_ms, &self.settings.deploy, &outcome);
     }
 
     async fn succeed(
@@ -201,12 +208,20 @@ impl LocalPool {
             state.model_bytes = model_bytes;
         });
         let ready = Ready { run: run.clone(), cold: false, total_ms, model, device };
-        reporter.event(ended_ms, Event::Ready(ready)).await;
+        let state = self.state.borrow().clone();
+        reporter.event(ended_ms, Event::Ready(ready), &state).await;
     }
 
-    async fn begin_log(&self) {
-        if let Err(error) = self.logs.begin_run().await {
-            tracing::warn!(%error, "sessions that open now see the last run as well");
+    /// When this process began to live, for who woke it.
+    fn life(&self, woken_ms: u64) -> String {
+        let started_ms = clock::at_ms(self.settings.process_started);
+        let started = std::time::UNIX_EPOCH + Duration::from_millis(started_ms);
+        let started = humantime::format_rfc3339_millis(started);
+        match started_ms.checked_sub(woken_ms) {
+            Some(after_ms) => {
+                format!("the worker's process started at {started}, {after_ms} ms after the wake")
+            }
+            None => format!("the worker's process had started at {started}, before the wake"),
         }
     }
 
@@ -256,7 +271,7 @@ impl Pool for Arc<LocalPool> {
             state.error = None;
         });
         // A session that opens from here on must not be told that the model is ready.
-        self.begin_log().await;
+        self.run_log.forget().await;
         // What the allocator holds back for itself goes too.
         tokio::task::spawn_blocking(crate::memory::give_back);
         tracing::info!(reason, "model unloaded");

@@ -13,15 +13,20 @@ mod local;
 pub mod process;
 mod report;
 mod run;
+mod run_log;
 mod validation;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::protocol::{Code, Eta, Problem, RunId, SessionId, Stage};
 
-pub use history::{Estimates, History, Percentiles};
+pub(crate) use audit::{Outcome, run_ended};
+pub(crate) use history::{Durations, KEPT};
+pub use history::{Estimates, History, OwnHistory, Percentiles};
 pub use local::{LocalPool, Settings};
+pub use run_log::{Begun, OwnRunLog, RunLog};
 pub use validation::Known;
 
 /// Why there is no model when the server ends; nobody's failure.
@@ -46,7 +51,8 @@ impl Cause {
 }
 
 /// Where the model is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Not loaded, and nobody asked.
     #[default]
@@ -60,18 +66,25 @@ pub enum Phase {
 }
 
 /// Everything that may be said of the model and its last run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PoolState {
     /// Where it is.
     pub phase: Phase,
     /// The latest run.
     pub run: Option<RunId>,
+    /// Who or what triggered it.
+    pub trigger: String,
+    /// The session that did, if it was one.
+    pub session: Option<SessionId>,
     /// Its current or last stage.
     pub stage: Option<Stage>,
     /// 0 to 1, of the whole run; never goes backwards within it.
     pub progress: f32,
     /// When its first stage started, Unix milliseconds.
     pub started_ms: u64,
+    /// When a machine was woken for it; none where one was there.
+    pub woken_ms: Option<u64>,
     /// When it ended.
     pub ended_ms: Option<u64>,
     /// What a run like it takes.
@@ -122,6 +135,19 @@ pub enum PoolError {
     /// The server is going away.
     #[error("{GOING_AWAY}")]
     Draining,
+    /// Today's warm-ups are used up, or kept for shoppers who send a photo.
+    #[error(
+        "today's budget of {kind} is spent as far as this may spend it; another day begins in {retry_after_ms} ms"
+    )]
+    Spent {
+        /// Of what.
+        kind: &'static str,
+        /// When there is another.
+        retry_after_ms: u64,
+    },
+    /// What the machines share can't be reached.
+    #[error("the machines that hold the model can't be asked just now; try again in a few seconds")]
+    Unavailable,
 }
 
 impl PoolError {
@@ -134,6 +160,10 @@ impl PoolError {
             }
             Self::Warming => Problem::new(Code::RateLimited, self.to_string()),
             Self::Draining => Problem::new(Code::Draining, self.to_string()),
+            Self::Spent { retry_after_ms, .. } => {
+                Problem::new(Code::RateLimited, self.to_string()).retry_after(retry_after_ms.div_ceil(1000))
+            }
+            Self::Unavailable => Problem::new(Code::Unavailable, self.to_string()),
         }
     }
 }

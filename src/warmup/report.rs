@@ -6,18 +6,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Estimates, PoolState};
+use super::{Estimates, PoolState, RunLog};
 use crate::clock;
 use crate::model::Progress;
 use crate::protocol::{Event, RunId, Stage, StageEvent, StageStatus};
-use crate::session::Logs;
 
 /// Four progress events a second.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
 /// Reports one run.
 pub(super) struct Reporter {
-    logs: Arc<dyn Logs>,
+    run_log: Arc<dyn RunLog>,
     state: watch::Sender<PoolState>,
     run: RunId,
     device: String,
@@ -32,14 +31,24 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn new(
-        logs: Arc<dyn Logs>,
+        run_log: Arc<dyn RunLog>,
         state: watch::Sender<PoolState>,
         run: RunId,
         device: String,
         estimates: Estimates,
     ) -> Self {
         let stage = Stage::Container;
-        Self { logs, state, run, device, estimates, stage, stage_started_ms: 0, high: 0.0, done: Vec::new() }
+        Self {
+            run_log,
+            state,
+            run,
+            device,
+            estimates,
+            stage,
+            stage_started_ms: 0,
+            high: 0.0,
+            done: Vec::new(),
+        }
     }
 
     /// The work of a stage starts, or started at an instant that was measured before.
@@ -66,11 +75,14 @@ impl Reporter {
             .await;
     }
 
-    /// Anything else that the run says.
-    pub(super) async fn event(&self, at_ms: u64, event: Event) {
-        if let Err(error) = self.logs.append_run(at_ms, event).await {
-            tracing::warn!(%error, run = %self.run, "an event of the run was told to nobody");
-        }
+    /// A stage began before this process did, and is told already.
+    pub(super) fn joined(&mut self, stage: Stage, started_ms: u64) {
+        (self.stage, self.stage_started_ms) = (stage, started_ms);
+    }
+
+    /// Anything else that the run says, and the state since then.
+    pub(super) async fn event(&self, at_ms: u64, event: Event, state: &PoolState) {
+        self.run_log.tell(at_ms, event, state).await;
     }
 
     async fn tell(&mut self, status: StageStatus, at_ms: u64, progress: Progress) {
@@ -100,11 +112,10 @@ impl Reporter {
         let before = Stage::ALL.iter().position(|stage| *stage == self.stage).unwrap_or(0) as f32;
         let within = if status == StageStatus::Done { 1.0 } else { self.high };
         let whole = (before + within) / Stage::ALL.len() as f32;
-        let stage = self.stage;
-        self.event(at_ms, Event::Stage(event)).await;
-        self.state.send_modify(|state| {
-            state.stage = Some(stage);
-            state.progress = state.progress.max(whole.min(1.0));
-        });
+        let mut state = self.state.borrow().clone();
+        state.stage = Some(self.stage);
+        state.progress = state.progress.max(whole.min(1.0));
+        self.event(at_ms, Event::Stage(event), &state).await;
+        self.state.send_replace(state);
     }
 }

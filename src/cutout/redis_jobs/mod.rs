@@ -177,6 +177,11 @@ impl RedisJobs {
         })
     }
 
+    /// Jobs that this process has.
+    pub fn running(&self) -> usize {
+        self.held.lock().len()
+    }
+
     /// The next job, and how often it was claimed by now.
     async fn claim_one(&self) -> Result<Option<(Claimed, u32)>, Unreachable> {
         let mut call = self.engine.call(&self.scripts.claim);

@@ -6,7 +6,8 @@ use parking_lot::Mutex as SyncMutex;
 
 use super::*;
 use crate::model::{Loaded, ModelError, Progress, Stop};
-use crate::session::{EventKey, MemoryLogs, Read};
+use crate::session::{EventKey, Logs, MemoryLogs, Read};
+use crate::warmup::{OwnHistory, OwnRunLog};
 
 /// Loads until the test lets go of the other end.
 struct Hanging(SyncMutex<Option<std::sync::mpsc::Receiver<()>>>);
@@ -62,7 +63,8 @@ async fn a_run_that_the_servers_end_cuts_short_is_aborted_and_not_failed() {
     };
     let (tracker, draining) = (TaskTracker::new(), CancellationToken::new());
     let shared: Arc<dyn Logs> = Arc::<MemoryLogs>::clone(&logs);
-    let history = Arc::new(History::open(None));
+    let shared = Arc::new(OwnRunLog(shared));
+    let history = Arc::new(OwnHistory::open(None));
     let pool = LocalPool::new(loader, known, shared, history, settings, (tracker.clone(), draining.clone()));
     pool.ensure_warm(Cause::explicit("start")).await.expect("begins");
     let session = crate::protocol::SessionId::random();

@@ -1,4 +1,9 @@
-//! Builds a server out of its rooms, runs it, and shuts it down.
+//! Builds a process out of its rooms, runs it, and shuts it down.
+
+mod gateway;
+mod serve;
+mod shared;
+mod worker;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,33 +11,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Warm};
+use crate::config::Config;
 use crate::cutout::intake::{Parts, UploadLimits};
-use crate::cutout::{
-    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Results, Workers, image,
-    spawn_workers,
-};
+use crate::cutout::{Blobs, Intake, Jobs, Links, Results, image};
 use crate::http::{self, Admission, App, AppState, Keys};
 use crate::model::device::Cpu;
-use crate::model::{Loader, Network, Registry, U2NetLoader};
+use crate::model::{Network, Registry, U2NetLoader};
 use crate::protocol::{Code, Limits, Problem};
+use crate::scale::Demands;
 use crate::session::token::Secret;
-use crate::session::{Logs, MemoryLogs, MemorySessions, SessionBounds};
+use crate::session::{Logs, SessionBounds, Sessions};
 use crate::spool::Spool;
 use crate::telemetry;
-use crate::warmup::{Cause, History, Known, LocalPool, Phase, Pool, Settings};
+use crate::warmup::{Known, Pool, Settings};
+
+pub use worker::Worker;
 
 /// Running jobs may finish within this time of a shutdown; what runs then is ended.
 const JOBS_FINISH: Duration = Duration::from_secs(5);
 /// After the jobs, channels say their last words and connections end within this time.
 const CONNECTIONS_END: Duration = Duration::from_millis(1500);
 
-const KNOWN_PHOTO: &[u8] = include_bytes!("../models/known/photo.jpg");
+const KNOWN_PHOTO: &[u8] = include_bytes!("../../models/known/photo.jpg");
 
 /// A server that listens.
 pub struct Server {
@@ -41,6 +47,8 @@ pub struct Server {
     app: AppState,
     listener: TcpListener,
     max_connections: usize,
+    /// Its jobs run here; else they go on without it.
+    works: bool,
     /// Holds uploads and results on disk; deleted with the server.
     _spool: Spool,
 }
@@ -67,103 +75,95 @@ pub fn known_to(network: &Network) -> anyhow::Result<Known> {
     Ok(Known { rgb, answer: cells, side: answer.width as usize })
 }
 
-impl Server {
-    /// Listens and begins to warm. `process_started` is the kernel's start of the process.
-    pub async fn start(config: &Config, process_started: Instant) -> anyhow::Result<Self> {
-        let loader = Arc::new(config.registry().loader(config.default_model)?);
-        Self::start_with(config, process_started, loader, known_to(config.default_model)?).await
-    }
+/// What every process begins with: a socket, and what tells its tasks that it ends.
+struct Opening {
+    listener: TcpListener,
+    address: SocketAddr,
+    listening: Instant,
+    metrics: PrometheusHandle,
+    tracker: TaskTracker,
+    draining: CancellationToken,
+    closing: CancellationToken,
+}
 
-    /// The same with another model.
-    pub async fn start_with(
-        config: &Config,
-        process_started: Instant,
-        loader: Arc<dyn Loader>,
-        known: Known,
-    ) -> anyhow::Result<Self> {
-        let keys = config.keys.as_deref().map(Keys::read).transpose().context("--keys")?;
+impl Opening {
+    async fn new(config: &Config) -> anyhow::Result<Self> {
         let metrics = telemetry::metrics()?;
         tokio::spawn(telemetry::upkeep(metrics.clone()));
         let address = config.address()?;
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
-        let (address, listening) = (listener.local_addr()?, Instant::now());
-        warn_of_open_door(&address, keys.is_some());
+        Ok(Self {
+            address: listener.local_addr()?,
+            listening: Instant::now(),
+            listener,
+            metrics,
+            tracker: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
+        })
+    }
 
-        let spool = Spool::open(config.state_dir.as_deref()).context("no folder for photos (--state-dir)")?;
-        tokio::task::spawn_blocking(spool.sweeper());
-        let (tracker, draining, closing) =
-            (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let logs: Arc<dyn Logs> = Arc::new(MemoryLogs::default());
-        let secret = Secret::random();
-        let bounds = session_bounds(config, keys.as_ref());
-        let sessions = MemorySessions::new(Arc::clone(&logs), secret.clone(), config.session_ttl, bounds);
-
-        let settings = Settings {
+    fn settings(&self, config: &Config, process_started: Instant) -> Settings {
+        Settings {
             stage_timeout: config.warmup_timeout,
             cooldown: config.warmup_cooldown,
             slow: config.slow_start,
             deploy: config.deploy(),
             process_started,
-            listening,
-        };
-        let models = vec![loader.name().to_owned()];
-        let history = Arc::new(History::open(config.state_dir.as_deref()));
-        let tasks = (tracker.clone(), draining.clone());
-        let pool = LocalPool::new(loader, Arc::new(known), Arc::clone(&logs), history, settings, tasks);
+            listening: self.listening,
+        }
+    }
+}
 
-        let image_limits = image::Limits { max_pixels: config.max_pixels };
-        let results_blobs =
-            Arc::new(Blobs::new(&spool.folder("cutouts")?, config.cache_memory, config.cache_bytes)?);
-        let results: Arc<dyn Results> =
-            Arc::new(MemoryResults::new(results_blobs, config.keep, config.cache_bytes));
-        let links = Links::new(secret.clone());
-        let pace = Arc::new(Pace::new(config.workers));
-        let jobs: Arc<dyn Jobs> =
-            Arc::new(MemoryJobs::new(config.queue, Arc::clone(&logs), Arc::clone(&pace)));
+/// What stands behind the requests of shoppers; the same in one process and on many machines.
+struct Seams {
+    logs: Arc<dyn Logs>,
+    sessions: Arc<dyn Sessions>,
+    pool: Arc<dyn Pool>,
+    jobs: Arc<dyn Jobs>,
+    results: Arc<dyn Results>,
+    secret: Secret,
+    /// The models that may be asked for, the default first.
+    models: Vec<String>,
+    demands: Option<Demands>,
+}
+
+impl Server {
+    /// Puts the seams behind the socket.
+    fn of(
+        config: &Config,
+        opening: Opening,
+        (keys, spool): (Option<Keys>, Spool),
+        seams: Seams,
+        works: bool,
+    ) -> anyhow::Result<Self> {
+        let Opening { listener, address, metrics, tracker, draining, closing, .. } = opening;
+        warn_of_open_door(&address, keys.is_some());
+        tokio::task::spawn_blocking(spool.sweeper());
+        let Seams { logs, sessions, pool, jobs, results, secret, models, demands } = seams;
         let uploads =
             Arc::new(Blobs::new(&spool.folder("uploads")?, config.upload_memory, config.upload_disk)?);
         let intake = Intake::new(Parts {
             logs: Arc::clone(&logs),
             jobs: Arc::clone(&jobs),
-            pool: Arc::new(Arc::clone(&pool)),
+            pool: Arc::clone(&pool),
             blobs: uploads,
             results: Arc::clone(&results),
-            links: links.clone(),
-            limits: UploadLimits { max_bytes: config.max_upload_bytes, image: image_limits },
+            links: Links::new(secret.clone()),
+            limits: UploadLimits { max_bytes: config.max_upload_bytes, image: image_limits(config) },
             models,
         });
-        let workers = Workers {
-            jobs: Arc::clone(&jobs),
-            pool: Arc::clone(&pool),
-            inference: Inference::spawn()?,
-            results: Arc::clone(&results),
-            links,
-            pace,
-            limits: image_limits,
-            pixel_bytes: config.pixel_memory,
-            pixel_limit: config.pixel_limit(),
-            job_timeout: config.job_timeout,
-            count: config.workers.max(1),
-        };
-        spawn_workers(workers, &tracker, &draining);
-        tokio::spawn(Arc::clone(&sessions).evict());
         tokio::spawn(Arc::clone(&intake).sweep());
-        if let Some(after) = config.unload_after.filter(|after| !after.is_zero()) {
-            tokio::spawn(unload_when_idle(Arc::clone(&pool), Arc::clone(&jobs), Arc::clone(&intake), after));
-        }
-        if config.warm == Warm::Start {
-            pool.ensure_warm(Cause::explicit("start")).await?;
-        }
-
         let app = Arc::new(App {
             logs,
             sessions,
-            pool: Arc::new(pool),
+            pool,
             intake,
             jobs,
             results,
             secret,
+            demands,
             admission: Admission::new(keys, config.public_url.as_deref()),
             operator_token: config.operator_token.clone(),
             limits: Limits {
@@ -181,13 +181,13 @@ impl Server {
             draining,
             closing,
         });
-        Ok(Self { address, app, listener, max_connections: config.max_connections, _spool: spool })
+        Ok(Self { address, app, listener, max_connections: config.max_connections, works, _spool: spool })
     }
 
     /// Serves until `shutdown`, then drains: readiness off, `drain` to every channel, a warm-up is given
     /// up, uploads and waiting jobs end with a problem, running jobs finish or are ended, channels close.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { app, listener, max_connections, _spool: spool, .. } = self;
+        let Self { app, listener, max_connections, works, _spool: spool, .. } = self;
         let router = http::router(Arc::clone(&app));
         let serving =
             tokio::spawn(http::serve::serve(listener, router, max_connections, app.closing.clone()));
@@ -201,9 +201,11 @@ impl Server {
             uploads_ended.await;
             // Workers claim nothing more.
             app.jobs.close(Problem::new(Code::Draining, again)).await;
-            jobs_finished(&app).await;
+            if works {
+                jobs_finished(&app).await;
+            }
         };
-        if tokio::time::timeout(JOBS_FINISH, finished).await.is_err() {
+        if tokio::time::timeout(JOBS_FINISH, finished).await.is_err() && works {
             let message = "the server is going away before the cutout was done; send the photo again";
             app.jobs.fail_all(Problem::new(Code::Draining, message)).await;
         }
@@ -232,6 +234,18 @@ async fn jobs_finished(app: &AppState) {
     }
 }
 
+fn keys(config: &Config) -> anyhow::Result<Option<Keys>> {
+    config.keys.as_deref().map(Keys::read).transpose().context("--keys")
+}
+
+fn spool(config: &Config) -> anyhow::Result<Spool> {
+    Spool::open(config.state_dir.as_deref()).context("no folder for photos (--state-dir)")
+}
+
+fn image_limits(config: &Config) -> image::Limits {
+    image::Limits { max_pixels: config.max_pixels }
+}
+
 fn warn_of_open_door(address: &SocketAddr, has_keys: bool) {
     if !address.ip().is_loopback() && !has_keys {
         tracing::warn!(%address, "listening beyond this machine without keys: any program may use this server; see --keys");
@@ -248,24 +262,6 @@ fn session_bounds(config: &Config, keys: Option<&Keys>) -> SessionBounds {
         all,
         per_address: or_all(config.max_sessions_per_address),
         per_shop: config.max_sessions_per_shop.map_or(half, or_all),
-    }
-}
-
-async fn unload_when_idle(pool: Arc<LocalPool>, jobs: Arc<dyn Jobs>, intake: Arc<Intake>, after: Duration) {
-    let mut idle_since = Instant::now();
-    let state = pool.follow();
-    // A twentieth of the time is as exact as anybody needs.
-    let mut every = tokio::time::interval((after / 20).max(Duration::from_millis(50)));
-    loop {
-        every.tick().await;
-        let depth = jobs.depth().await.unwrap_or_default();
-        let ready = state.borrow().phase == Phase::Ready;
-        if !ready || depth.waiting + depth.running + intake.count() > 0 {
-            idle_since = Instant::now();
-        } else if idle_since.elapsed() >= after {
-            // A run that began just now is a reason to stay.
-            let _ = pool.unload("idle").await;
-        }
     }
 }
 

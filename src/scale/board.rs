@@ -1,0 +1,299 @@
+//! The pool's record in Redis: what may be done to it, each in one step.
+
+use std::sync::Arc;
+
+use redis::Script;
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::engine::{Engine, Subscription, Unreachable, Wake, script};
+use crate::protocol::{Event, RunId};
+use crate::session::redis_logs::{self, LOG, run_bounds};
+use crate::warmup::{Percentiles, Phase, PoolState};
+
+/// What a worker says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Worker {
+    pub(super) phase: Phase,
+    /// When its process started, Unix milliseconds.
+    pub(super) started_ms: u64,
+    /// Jobs that it has now.
+    pub(super) running: usize,
+    /// Jobs that it may have at once.
+    pub(super) at_once: usize,
+    /// What a job takes it.
+    pub(super) usual: Option<Percentiles>,
+}
+
+/// What became of a wish.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// A run is under way, or got the model ready.
+    Known,
+    Begun,
+    Cooling {
+        left_ms: u64,
+    },
+    Spent {
+        kind: &'static str,
+        left_ms: u64,
+    },
+}
+
+/// What a worker has to do with a run.
+#[derive(Debug)]
+pub(super) enum Joined {
+    /// It leads one that began elsewhere.
+    Leads(Box<PoolState>),
+    /// It leads the one that it proposed.
+    Began,
+    /// Somebody else leads, or a worker is ready.
+    Silent,
+}
+
+/// What a worker hears when it says that it lives.
+#[derive(Debug)]
+pub(super) struct Beat {
+    /// False when it was thought to be dead.
+    pub(super) known: bool,
+    pub(super) phase: Phase,
+    /// Who leads the run; none when nobody does.
+    pub(super) lead: Option<String>,
+    /// How many workers are wanted.
+    pub(super) wanted: usize,
+    /// How many are older than this one.
+    pub(super) older: usize,
+}
+
+/// What is wanted and what there is.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// This gateway keeps the machines.
+    pub(super) keeps: bool,
+    pub(super) state: PoolState,
+    /// A worker leads the run.
+    pub(super) led: bool,
+    pub(super) waiting_sessions: usize,
+    pub(super) jobs: usize,
+    /// Machines that were woken and have not come up.
+    pub(super) launches: usize,
+    /// Spent today.
+    pub(super) wakes: u64,
+    pub(super) gpu_ms: u64,
+    /// Launches that were given up just now.
+    pub(super) stalled: usize,
+    pub(super) workers: Vec<Worker>,
+}
+
+struct Scripts {
+    want: Script,
+    tell: Script,
+    join: Script,
+    beat: Script,
+    leave: Script,
+    demand: Script,
+    launch: Script,
+}
+
+/// The pool's record.
+pub struct Board {
+    engine: Arc<Engine>,
+    scripts: Scripts,
+}
+
+fn phase(text: &str) -> Phase {
+    serde_json::from_value(text.into()).unwrap_or_default()
+}
+
+fn phase_text(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Cold => "cold",
+        Phase::Warming => "warming",
+        Phase::Ready => "ready",
+        Phase::Failed => "failed",
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A state as it is kept, with the phase that the record has beside it.
+fn state(kept: &str, phase: Phase) -> PoolState {
+    let state = serde_json::from_str(kept).unwrap_or_default();
+    let error = |state: &PoolState| state.error.clone().filter(|_| phase != Phase::Cold);
+    PoolState { phase, error: error(&state), ..state }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_default()
+}
+
+fn count(text: &str) -> usize {
+    text.parse().unwrap_or_default()
+}
+
+impl Board {
+    /// The record of an engine's deployment.
+    pub fn new(engine: Arc<Engine>) -> Arc<Self> {
+        let with_shared = |source| script(&[LOG, include_str!("shared.lua"), source]);
+        let scripts = Scripts {
+            want: with_shared(include_str!("want.lua")),
+            tell: with_shared(include_str!("tell.lua")),
+            join: with_shared(include_str!("join.lua")),
+            beat: with_shared(include_str!("beat.lua")),
+            leave: with_shared(include_str!("leave.lua")),
+            demand: with_shared(include_str!("demand.lua")),
+            launch: with_shared(include_str!("launch.lua")),
+        };
+        Arc::new(Self { engine, scripts })
+    }
+
+    /// Calls `heard` when the record changes.
+    pub(super) async fn follow(&self, heard: impl Fn(Wake<'_>) + Send + Sync + 'static) -> Subscription {
+        self.engine.wakes().subscribe(self.engine.keys().of("pool", "news"), heard).await
+    }
+
+    /// Where the model is.
+    pub(super) async fn state(&self) -> Result<PoolState, Unreachable> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("HMGET").arg(self.engine.keys().the("pool")).arg(&["phase", "state"]);
+        let ((known, kept),): ((Option<String>, Option<String>),) = self.engine.ask(&pipe).await?;
+        Ok(state(&kept.unwrap_or_default(), phase(&known.unwrap_or_default())))
+    }
+
+    /// Somebody wants the model.
+    pub(super) async fn want(
+        &self,
+        who: &str,
+        (explicit, cooldown_ms): (bool, u64),
+        (wakes, gpu_ms): (u64, u64),
+        new: &PoolState,
+    ) -> Result<Wanted, Unreachable> {
+        let mut call = self.engine.call(&self.scripts.want);
+        call.arg(who).arg(u8::from(explicit)).arg(cooldown_ms).arg(wakes).arg(gpu_ms);
+        call.arg(run_of(new)).arg(json(new));
+        let answer: Vec<String> = self.engine.run(&call).await?;
+        let field = |n: usize| answer.get(n).map(String::as_str).unwrap_or_default();
+        Ok(match field(0) {
+            "begun" => Wanted::Begun,
+            "cooling" => Wanted::Cooling { left_ms: number(field(1)) },
+            "spent" => {
+                let kind = if field(1) == "wakes" { "wakes" } else { "GPU time" };
+                Wanted::Spent { kind, left_ms: number(field(2)) }
+            }
+            _ => Wanted::Known,
+        })
+    }
+
+    /// Tells of a run, for its leader: a worker, or the keeper while there is none. False, and nothing is told, when
+    /// that is somebody else by now.
+    pub(super) async fn tell(
+        &self,
+        lead: &str,
+        state: &PoolState,
+        events: &[(u64, Event)],
+    ) -> Result<bool, Unreachable> {
+        let mut call = self.engine.call(&self.scripts.tell);
+        call.arg(lead).arg(run_of(state)).arg(phase_text(state.phase)).arg(json(state)).arg(run_bounds());
+        for (at_ms, event) in events {
+            redis_logs::tell(&mut call, *at_ms, event);
+        }
+        Ok(self.engine.run::<u8>(&call).await? == 1)
+    }
+
+    /// A worker asks for a run to lead; by force when it is ready.
+    pub(super) async fn join(
+        &self,
+        worker: &str,
+        said: &Worker,
+        new: &PoolState,
+    ) -> Result<Joined, Unreachable> {
+        let mut call = self.engine.call(&self.scripts.join);
+        call.arg(worker).arg(json(said)).arg(u8::from(said.phase == Phase::Ready));
+        call.arg(run_of(new)).arg(json(new));
+        let answer: Vec<String> = self.engine.run(&call).await?;
+        Ok(match answer.first().map(String::as_str) {
+            Some("leads") => Joined::Leads(Box::new(state(
+                answer.get(1).map(String::as_str).unwrap_or_default(),
+                Phase::Warming,
+            ))),
+            Some("began") => Joined::Began,
+            _ => Joined::Silent,
+        })
+    }
+
+    /// A worker lives, as it has for so long since it last said so.
+    pub(super) async fn beat(&self, worker: &str, said: &Worker, lived_ms: u64) -> Result<Beat, Unreachable> {
+        let mut call = self.engine.call(&self.scripts.beat);
+        call.arg(worker).arg(json(said)).arg(lived_ms);
+        let [known, pool, lead, wanted, older]: [String; 5] = self.engine.run(&call).await?;
+        Ok(Beat {
+            known: known == "1",
+            phase: phase(&pool),
+            lead: Some(lead).filter(|lead| !lead.is_empty()),
+            wanted: count(&wanted),
+            older: count(&older),
+        })
+    }
+
+    /// A worker goes.
+    pub(super) async fn leave(&self, worker: &str) -> Result<(), Unreachable> {
+        let mut call = self.engine.call(&self.scripts.leave);
+        call.arg(worker);
+        self.engine.run::<u8>(&call).await.map(drop)
+    }
+
+    /// Looks at what is wanted and what there is, and asks to keep the machines for so long if `keeper` is given.
+    pub(super) async fn look(
+        &self,
+        keeper: Option<(&str, u64)>,
+        linger_ms: u64,
+        limit_ms: u64,
+    ) -> Result<Look, Unreachable> {
+        let mut call = self.engine.call(&self.scripts.demand);
+        let (name, keeps_ms) = keeper.unwrap_or_default();
+        call.arg(name).arg(keeps_ms).arg(linger_ms).arg(limit_ms);
+        let answer: Vec<String> = self.engine.run(&call).await?;
+        let field = |n: usize| answer.get(n).map(String::as_str).unwrap_or_default();
+        let workers = answer.iter().skip(11).filter_map(|said| serde_json::from_str(said).ok()).collect();
+        Ok(Look {
+            keeps: field(0) == "1",
+            state: state(field(4), phase(field(1))),
+            led: !field(3).is_empty(),
+            waiting_sessions: count(field(5)),
+            jobs: count(field(6)),
+            launches: count(field(7)),
+            wakes: number(field(8)),
+            gpu_ms: number(field(9)),
+            stalled: count(field(10)),
+            workers,
+        })
+    }
+
+    /// How many workers are wanted, for workers to know.
+    pub(super) async fn set_wanted(&self, wanted: usize) -> Result<(), Unreachable> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("HSET").arg(self.engine.keys().the("pool")).arg("wanted").arg(wanted);
+        pipe.arg("wanted_ms").arg(clock::now_ms()).ignore();
+        self.engine.ask(&pipe).await
+    }
+
+    /// A machine is about to be woken.
+    pub(super) async fn launch(&self, launch: &str) -> Result<(), Unreachable> {
+        let mut call = self.engine.call(&self.scripts.launch);
+        call.arg(launch);
+        self.engine.run::<u8>(&call).await.map(drop)
+    }
+
+    /// It can't be.
+    pub(super) async fn give_up(&self, launch: &str) -> Result<(), Unreachable> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("ZREM").arg(self.engine.keys().of("pool", "launches")).arg(launch).ignore();
+        self.engine.ask(&pipe).await
+    }
+}
+
+fn run_of(state: &PoolState) -> &str {
+    state.run.as_ref().map(RunId::as_str).unwrap_or_default()
+}

@@ -1,0 +1,245 @@
+//! A worker in the pool: it says that it lives, and tells of the run that it leads.
+//!
+//! One task speaks, so that what is told keeps its order and a warm-up never waits for Redis. A run is remembered while
+//! it lasts and after: a worker that is ready while the pool thinks that nobody is tells it again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::board::{Board, Joined, Worker};
+use crate::clock;
+use crate::cutout::{Pace, RedisJobs};
+use crate::protocol::{Event, RunId, SessionId, StageStatus};
+use crate::warmup::{Begun, Phase, PoolState, RunLog};
+
+/// A worker says that it lives this often.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
+/// Between two tries to tell.
+const AGAIN: Duration = Duration::from_millis(300);
+/// So much may be said and not told yet: more than two runs.
+const SAID: usize = 512;
+
+#[derive(Clone, Debug)]
+struct Said {
+    at_ms: u64,
+    event: Event,
+    state: PoolState,
+}
+
+enum Speech {
+    /// A run begins here, and whether this worker leads it.
+    Begins {
+        leads: bool,
+    },
+    Said(Box<Said>),
+}
+
+/// What a worker says of itself beside its pool's state.
+pub struct Life {
+    /// When its process started, Unix milliseconds.
+    pub started_ms: u64,
+    /// Jobs that it may have at once.
+    pub at_once: usize,
+    /// What it takes for one.
+    pub pace: Arc<Pace>,
+    /// Those that it has.
+    pub jobs: Arc<RedisJobs>,
+}
+
+/// A worker of a deployment.
+pub struct Member {
+    name: String,
+    board: Arc<Board>,
+    life: Life,
+    speech: mpsc::Sender<Speech>,
+    said: Mutex<Option<mpsc::Receiver<Speech>>>,
+    wanted: watch::Sender<bool>,
+    asked: watch::Sender<u64>,
+}
+
+impl Member {
+    /// Joins nothing yet.
+    pub fn new(board: Arc<Board>, life: Life) -> Arc<Self> {
+        let (speech, said) = mpsc::channel(SAID);
+        Arc::new(Self {
+            name: SessionId::random().as_str().replace("s_", "w_"),
+            board,
+            life,
+            speech,
+            said: Mutex::new(Some(said)),
+            wanted: watch::Sender::new(true),
+            asked: watch::Sender::new(0),
+        })
+    }
+
+    /// Whether it is among those that are wanted, as far as it knows.
+    pub fn wanted(&self) -> watch::Receiver<bool> {
+        self.wanted.subscribe()
+    }
+
+    /// Changes when a run waits for somebody to lead it and this worker isn't warming: it should try once more.
+    pub fn asked(&self) -> watch::Receiver<u64> {
+        self.asked.subscribe()
+    }
+
+    /// Says that it lives, and what it does, for ever.
+    pub async fn live(self: Arc<Self>, state: watch::Receiver<PoolState>) {
+        let Some(mut said) = self.said.lock().take() else { return };
+        let mut speaker = Speaker { member: Arc::clone(&self), leads: false, run: Vec::new() };
+        let mut every = tokio::time::interval(BEAT_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Instant::now();
+        loop {
+            // Cancel safety: what is received is told at once, and a beat is only a beat.
+            tokio::select! {
+                biased;
+                speech = said.recv() => match speech {
+                    Some(Speech::Begins { leads }) => (speaker.leads, speaker.run) = (leads, Vec::new()),
+                    Some(Speech::Said(said)) => speaker.say(*said).await,
+                    None => return,
+                },
+                _ = every.tick() => {
+                    let now = state.borrow().clone();
+                    if speaker.beat(&now, clock::millis(last.elapsed())).await {
+                        last = Instant::now();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The last thing that it does.
+    pub async fn leave(&self) {
+        if self.board.leave(&self.name).await.is_err() {
+            tracing::warn!("going without a word; the pool will miss this worker in a while");
+        }
+    }
+
+    fn worker(&self, phase: Phase) -> Worker {
+        let Life { started_ms, at_once, pace, jobs } = &self.life;
+        Worker {
+            phase,
+            started_ms: *started_ms,
+            running: jobs.running(),
+            at_once: *at_once,
+            usual: pace.measured(),
+        }
+    }
+}
+
+#[async_trait]
+impl RunLog for Member {
+    async fn begin(&self, new: PoolState) -> Begun {
+        let joined = self.board.join(&self.name, &self.worker(Phase::Warming), &new).await;
+        let leads = matches!(joined, Ok(Joined::Leads(_) | Joined::Began));
+        let _ = self.speech.send(Speech::Begins { leads }).await;
+        match joined {
+            Ok(Joined::Leads(known)) => {
+                let woken_ms = known.woken_ms;
+                let PoolState { model, device, usual, load_ms, .. } = new;
+                let usual = usual.or(known.usual);
+                Begun { state: PoolState { model, device, usual, load_ms, ..*known }, woken_ms }
+            }
+            // Without Redis it warms all the same, and tells of it later.
+            Ok(Joined::Began | Joined::Silent) | Err(_) => Begun { state: new, woken_ms: None },
+        }
+    }
+
+    async fn tell(&self, at_ms: u64, event: Event, state: &PoolState) {
+        let said = Speech::Said(Box::new(Said { at_ms, event, state: state.clone() }));
+        if self.speech.try_send(said).is_err() {
+            tracing::warn!("an event of the run was told to nobody");
+        }
+    }
+
+    async fn forget(&self) {}
+}
+
+struct Speaker {
+    member: Arc<Member>,
+    leads: bool,
+    /// What this worker's run was, without its progress.
+    run: Vec<Said>,
+}
+
+impl Speaker {
+    async fn say(&mut self, said: Said) {
+        let passing = matches!(&said.event, Event::Stage(stage) if stage.status == StageStatus::Progress);
+        if !passing {
+            self.run.push(said.clone());
+        }
+        if self.leads {
+            self.leads = self.tell(&said, passing).await && said.state.phase == Phase::Warming;
+        } else if said.state.phase == Phase::Ready {
+            self.take_over().await;
+        }
+    }
+
+    /// False when another one leads the run by now.
+    async fn tell(&self, said: &Said, passing: bool) -> bool {
+        let Said { at_ms, event, state } = said;
+        let events = [(*at_ms, event.clone())];
+        loop {
+            match self.member.board.tell(&self.member.name, state, &events).await {
+                Ok(told) => return told,
+                Err(_) if passing => return true,
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
+        }
+    }
+
+    /// True when it was heard.
+    async fn beat(&mut self, state: &PoolState, lived_ms: u64) -> bool {
+        let member = Arc::clone(&self.member);
+        let Ok(beat) = member.board.beat(&member.name, &member.worker(state.phase), lived_ms).await else {
+            return false;
+        };
+        member.wanted.send_if_modified(|wanted| {
+            let now = beat.older < beat.wanted;
+            std::mem::replace(wanted, now) != now
+        });
+        let unled = beat.phase == Phase::Warming && beat.lead.is_none();
+        match state.phase {
+            Phase::Warming if unled || !beat.known => self.take_over().await,
+            Phase::Ready if beat.phase != Phase::Ready => self.take_over().await,
+            Phase::Failed | Phase::Cold if unled => member.asked.send_modify(|times| *times += 1),
+            _ => {}
+        }
+        true
+    }
+
+    /// Leads the run that nobody leads, or a new one, and tells of it what happened here so far.
+    async fn take_over(&mut self) {
+        let Some(newest) = self.run.last().map(|said| said.state.clone()) else { return };
+        let member = Arc::clone(&self.member);
+        let new = PoolState { phase: Phase::Warming, run: Some(RunId::random()), ..newest.clone() };
+        let run = match member.board.join(&member.name, &member.worker(newest.phase), &new).await {
+            Ok(Joined::Leads(known)) => known.run.or(new.run),
+            Ok(Joined::Began) => new.run,
+            Ok(Joined::Silent) | Err(_) => return,
+        };
+        let Some(run) = run else { return };
+        for said in &mut self.run {
+            said.state.run = Some(run.clone());
+            match &mut said.event {
+                Event::Stage(stage) => stage.run = run.clone(),
+                Event::Ready(ready) => ready.run = run.clone(),
+                Event::Problem(problem) => problem.run = Some(run.clone()),
+                _ => {}
+            }
+        }
+        self.leads = true;
+        for said in self.run.clone() {
+            if !self.tell(&said, false).await {
+                self.leads = false;
+                return;
+            }
+        }
+        self.leads = newest.phase == Phase::Warming;
+    }
+}

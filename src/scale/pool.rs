@@ -1,0 +1,130 @@
+//! The pool as a gateway sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::board::{Board, Wanted};
+use super::budget::Budget;
+use crate::clock;
+use crate::engine::{Subscription, Unreachable};
+use crate::protocol::{RunId, SessionId};
+use crate::warmup::{Cause, History, Phase, Pool, PoolError, PoolState};
+
+/// Looks by itself this often, should it ever have heard nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+impl From<Unreachable> for PoolError {
+    fn from(_: Unreachable) -> Self {
+        Self::Unavailable
+    }
+}
+
+/// The workers of a deployment. A gateway asks for them and never is one.
+pub struct SharedPool {
+    board: Arc<Board>,
+    history: Arc<dyn History>,
+    state: watch::Sender<PoolState>,
+    cooldown: Duration,
+    budget: Budget,
+    draining: CancellationToken,
+    _news: Subscription,
+}
+
+impl SharedPool {
+    /// The pool of a board's deployment.
+    pub async fn new(
+        board: Arc<Board>,
+        history: Arc<dyn History>,
+        (cooldown, budget): (Duration, Budget),
+        draining: CancellationToken,
+    ) -> Arc<Self> {
+        let news = Arc::new(Notify::new());
+        let heard = Arc::clone(&news);
+        let subscription = board.follow(move |_| heard.notify_one()).await;
+        let state = watch::Sender::new(PoolState::default());
+        let pool = Arc::new(Self { board, history, state, cooldown, budget, draining, _news: subscription });
+        let _ = pool.look().await;
+        tokio::spawn(follow(Arc::downgrade(&pool), news));
+        pool
+    }
+
+    async fn look(&self) -> Result<PoolState, Unreachable> {
+        let state = self.board.state().await?;
+        self.state.send_if_modified(|known| {
+            let changed = *known != state;
+            known.clone_from(&state);
+            changed
+        });
+        Ok(state)
+    }
+}
+
+/// What history knows a machine's runs by.
+pub(super) fn kind(state: &PoolState) -> String {
+    format!("{} {}", state.model, state.device)
+}
+
+async fn follow(pool: std::sync::Weak<SharedPool>, news: Arc<Notify>) {
+    loop {
+        let _ = tokio::time::timeout(LOOK_EVERY, news.notified()).await;
+        let Some(pool) = pool.upgrade() else { return };
+        // What was known before still holds, or is known better the next time.
+        let _ = pool.look().await;
+    }
+}
+
+#[async_trait]
+impl Pool for Arc<SharedPool> {
+    async fn ensure_warm(&self, cause: Cause) -> Result<RunId, PoolError> {
+        if self.draining.is_cancelled() {
+            return Err(PoolError::Draining);
+        }
+        let known = self.state.borrow().clone();
+        let estimates = self.history.estimates(&kind(&known), true).await;
+        let spend = self.budget.for_cause(&cause);
+        let how = (cause.explicit, clock::millis(self.cooldown));
+        let new = PoolState {
+            phase: Phase::Warming,
+            run: Some(RunId::random()),
+            trigger: cause.trigger,
+            session: cause.session,
+            started_ms: clock::now_ms(),
+            usual: estimates.run,
+            model: known.model,
+            device: known.device,
+            load_ms: known.load_ms,
+            ..PoolState::default()
+        };
+        // Who isn't a session waits as one.
+        let who = new.session.clone().unwrap_or_else(SessionId::random);
+        let wanted = self.board.want(who.as_str(), how, spend, &new).await?;
+        let state = self.look().await?;
+        match wanted {
+            Wanted::Known | Wanted::Begun => state.run.or(new.run).ok_or(PoolError::Unavailable),
+            Wanted::Cooling { left_ms } => Err(PoolError::Cooling {
+                run: state.run,
+                reason: state.error.unwrap_or_default(),
+                retry_after_ms: left_ms,
+            }),
+            Wanted::Spent { kind, left_ms } => {
+                let trigger = &new.trigger;
+                tracing::warn!(kind, trigger, "today's budget is spent; this intent warms nothing");
+                metrics::counter!("warmcut_wakes_total", "outcome" => "refused").increment(1);
+                Err(PoolError::Spent { kind, retry_after_ms: left_ms })
+            }
+        }
+    }
+
+    fn follow(&self) -> watch::Receiver<PoolState> {
+        self.state.subscribe()
+    }
+
+    /// Workers go by themselves when nobody wants them.
+    async fn unload(&self, _: &str) -> Result<bool, PoolError> {
+        Ok(false)
+    }
+}
