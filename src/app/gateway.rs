@@ -41,7 +41,7 @@ impl Server {
         let pool = SharedPool::new(Arc::clone(&board), history.clone(), ways, draining.clone()).await;
         let pool: Arc<dyn Pool> = Arc::new(pool);
         let pace = Arc::clone(&shared.pace);
-        let keeper = Keeper::new(Arc::clone(&board), history, pace, (means, sizing), config.deploy()).await;
+        let keeper = Keeper::new(Arc::clone(&board), history, pace, (means, sizing), config.deploy());
         let turn = keeper.keeps();
         tracker.spawn(keeper.run(draining.clone()));
         let jobs: Arc<dyn Jobs> = shared.jobs;

@@ -41,7 +41,7 @@ impl Shared {
         let queue = (config.queue, Leases::default());
         let jobs = RedisJobs::new(Arc::clone(&engine), store.clone(), queue, Arc::clone(&pace)).await;
         let results = Arc::new(SharedResults::new(Arc::clone(&engine), store.clone(), config.keep));
-        let board = Board::new(Arc::clone(&engine));
+        let board = Board::new(Arc::clone(&engine)).await;
         let history = Arc::new(SharedHistory::new(Arc::clone(&engine)));
         Ok(Self { engine, store, secret, logs, jobs, results, pace, board, history })
     }

@@ -82,7 +82,7 @@ impl Wakes {
         Self { channels, commands }
     }
 
-    /// Calls `listener` for everything that is said on a channel from now on. Returns when it is certain that
+    /// Calls `listener` for everything that is said on a channel from now on; a channel has one, the latest. Returns when it is certain that
     /// nothing said later is lost, or when there is no connection: then it hears [`Wake::Missed`] once there is.
     pub async fn subscribe(
         &self,

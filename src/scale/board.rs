@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use redis::Script;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::clock;
-use crate::engine::{Engine, Subscription, Unreachable, Wake, script};
+use crate::engine::{Engine, Subscription, Unreachable, script};
 use crate::protocol::{Event, RunId};
 use crate::session::redis_logs::{self, LOG, run_bounds};
 use crate::warmup::{Percentiles, Phase, PoolState};
@@ -99,6 +100,8 @@ struct Scripts {
 pub struct Board {
     engine: Arc<Engine>,
     scripts: Scripts,
+    news: Arc<watch::Sender<u64>>,
+    _subscription: Subscription,
 }
 
 fn phase(text: &str) -> Phase {
@@ -135,7 +138,7 @@ fn count(text: &str) -> usize {
 
 impl Board {
     /// The record of an engine's deployment.
-    pub fn new(engine: Arc<Engine>) -> Arc<Self> {
+    pub async fn new(engine: Arc<Engine>) -> Arc<Self> {
         let with_shared = |source| script(&[LOG, include_str!("shared.lua"), source]);
         let scripts = Scripts {
             want: with_shared(include_str!("want.lua")),
@@ -146,12 +149,17 @@ impl Board {
             demand: with_shared(include_str!("demand.lua")),
             launch: with_shared(include_str!("launch.lua")),
         };
-        Arc::new(Self { engine, scripts })
+        let news = Arc::new(watch::Sender::new(0));
+        let heard = Arc::clone(&news);
+        let channel = engine.keys().of("pool", "news");
+        let subscription =
+            engine.wakes().subscribe(channel, move |_| heard.send_modify(|times| *times += 1)).await;
+        Arc::new(Self { engine, scripts, news, _subscription: subscription })
     }
 
-    /// Calls `heard` when the record changes.
-    pub(super) async fn follow(&self, heard: impl Fn(Wake<'_>) + Send + Sync + 'static) -> Subscription {
-        self.engine.wakes().subscribe(self.engine.keys().of("pool", "news"), heard).await
+    /// Changes when the record does.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
     }
 
     /// Where the model is.
@@ -290,6 +298,13 @@ impl Board {
     pub(super) async fn give_up(&self, launch: &str) -> Result<(), Unreachable> {
         let mut pipe = redis::pipe();
         pipe.cmd("ZREM").arg(self.engine.keys().of("pool", "launches")).arg(launch).ignore();
+        self.engine.ask(&pipe).await
+    }
+
+    /// None of those that are under way is waited for any more.
+    pub(super) async fn give_up_all(&self) -> Result<(), Unreachable> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("DEL").arg(self.engine.keys().of("pool", "launches")).ignore();
         self.engine.ask(&pipe).await
     }
 }

@@ -11,6 +11,9 @@ use crate::clock;
 use crate::engine::Unreachable;
 use crate::warmup::Phase;
 
+/// A launch is given up by who waits for it; one that nobody waits for, so long after.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// By what the number of workers is chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizing {
@@ -56,7 +59,7 @@ pub struct BudgetLeft {
 
 impl Sizing {
     pub(super) async fn look(&self, board: &Board, keeper: Option<(&str, u64)>) -> Result<Look, Unreachable> {
-        board.look(keeper, clock::millis(self.linger), clock::millis(self.limit)).await
+        board.look(keeper, clock::millis(self.linger), clock::millis(self.limit + GRACE)).await
     }
 
     pub(super) fn demand(&self, look: &Look) -> Demand {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,6 @@ use super::demand::{Demand, Sizing};
 use super::pool::kind;
 use crate::clock;
 use crate::cutout::Pace;
-use crate::engine::Subscription;
 use crate::protocol::{Event, RunId, SessionId, Stage, StageEvent, StageStatus};
 use crate::warmup::{Estimates, History, Outcome, Phase, PoolState, run_ended, warmup_failed};
 
@@ -96,23 +95,20 @@ pub struct Keeper {
     failures: u32,
     not_before: Instant,
     heard: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
-    news: Arc<Notify>,
-    _subscription: Subscription,
+    news: watch::Receiver<u64>,
 }
 
 impl Keeper {
     /// Keeps the machines of a board's deployment awake, whenever it is this gateway's turn.
-    pub async fn new(
+    pub fn new(
         board: Arc<Board>,
         history: Arc<dyn History>,
         pace: Arc<Pace>,
         (means, sizing): (Box<dyn Means>, Sizing),
         deploy: String,
     ) -> Self {
-        let news = Arc::new(Notify::new());
-        let heard = Arc::clone(&news);
-        let subscription = board.follow(move |_| heard.notify_one()).await;
         Self {
+            news: board.news(),
             name: SessionId::random().as_str().replace("s_", "g_"),
             board,
             history,
@@ -125,8 +121,6 @@ impl Keeper {
             failures: 0,
             not_before: Instant::now(),
             heard: mpsc::channel(64),
-            news,
-            _subscription: subscription,
         }
     }
 
@@ -143,7 +137,7 @@ impl Keeper {
             // Cancel safety: all of these only wait; what was heard is handled at once.
             tokio::select! {
                 () = draining.cancelled() => break,
-                () = self.news.notified() => {}
+                Ok(()) = self.news.changed() => {}
                 _ = every.tick() => {}
                 Some(heard) = self.heard.1.recv() => self.hear(heard).await,
             }
@@ -184,13 +178,16 @@ impl Keeper {
         } else {
             self.waking = None;
         }
-        if Instant::now() >= self.not_before {
-            self.wake(demand.wanted, look.workers.len() + look.launches).await;
-        }
         let limit = self.sizing.limit;
         if self.waking.as_ref().is_some_and(|waking| waking.since.elapsed() >= limit) {
             self.means.start_over();
+            let _ = self.board.give_up_all().await;
+            metrics::counter!("warmcut_wakes_total", "outcome" => "stalled").increment(1);
             self.try_again(format!("no worker came up within {limit:?} of the wake")).await;
+            return;
+        }
+        if Instant::now() >= self.not_before {
+            self.wake(demand.wanted, look.workers.len() + look.launches).await;
         }
     }
 

@@ -18,8 +18,6 @@ mod history;
 mod keeper;
 mod member;
 mod pool;
-#[cfg(test)]
-mod tests;
 mod wake_command;
 mod wake_http;
 

@@ -1,16 +1,16 @@
 //! The pool as a gateway sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, Wanted};
 use super::budget::Budget;
 use crate::clock;
-use crate::engine::{Subscription, Unreachable};
+use crate::engine::Unreachable;
 use crate::protocol::{RunId, SessionId};
 use crate::warmup::{Cause, History, Phase, Pool, PoolError, PoolState};
 
@@ -31,7 +31,6 @@ pub struct SharedPool {
     cooldown: Duration,
     budget: Budget,
     draining: CancellationToken,
-    _news: Subscription,
 }
 
 impl SharedPool {
@@ -42,11 +41,9 @@ impl SharedPool {
         (cooldown, budget): (Duration, Budget),
         draining: CancellationToken,
     ) -> Arc<Self> {
-        let news = Arc::new(Notify::new());
-        let heard = Arc::clone(&news);
-        let subscription = board.follow(move |_| heard.notify_one()).await;
+        let news = board.news();
         let state = watch::Sender::new(PoolState::default());
-        let pool = Arc::new(Self { board, history, state, cooldown, budget, draining, _news: subscription });
+        let pool = Arc::new(Self { board, history, state, cooldown, budget, draining });
         let _ = pool.look().await;
         tokio::spawn(follow(Arc::downgrade(&pool), news));
         pool
@@ -68,9 +65,9 @@ pub(super) fn kind(state: &PoolState) -> String {
     format!("{} {}", state.model, state.device)
 }
 
-async fn follow(pool: std::sync::Weak<SharedPool>, news: Arc<Notify>) {
+async fn follow(pool: Weak<SharedPool>, mut news: watch::Receiver<u64>) {
     loop {
-        let _ = tokio::time::timeout(LOOK_EVERY, news.notified()).await;
+        let _ = tokio::time::timeout(LOOK_EVERY, news.changed()).await;
         let Some(pool) = pool.upgrade() else { return };
         // What was known before still holds, or is known better the next time.
         let _ = pool.look().await;

@@ -238,10 +238,10 @@ impl RedisJobs {
         }
     }
 
-    /// Those that wait, in order.
+    /// Those that wait, in order; also those that a dead worker had.
     async fn waiting(&self) -> Result<Vec<(JobId, UploadId)>, Unreachable> {
         let mut call = self.engine.call(&self.scripts.waiting);
-        call.arg(self.limit);
+        call.arg(self.limit).arg(clock::millis(self.leases.lost));
         let all: Vec<(String, String, String)> = self.engine.run(&call).await?;
         let named = |(job, upload, _)| Some((JobId::try_from(job).ok()?, UploadId::try_from(upload).ok()?));
         Ok(all.into_iter().filter_map(named).collect())
