@@ -238,6 +238,14 @@ impl RedisJobs {
         }
     }
 
+    /// How many wait or run.
+    async fn live(&self) -> Result<usize, Unreachable> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("XLEN").arg(self.engine.keys().the("jobs"));
+        let (live,): (usize,) = self.engine.ask(&pipe).await?;
+        Ok(live)
+    }
+
     /// Those that wait, in order; also those that a dead worker had.
     async fn waiting(&self) -> Result<Vec<(JobId, UploadId)>, Unreachable> {
         let mut call = self.engine.call(&self.scripts.waiting);
@@ -278,9 +286,7 @@ impl RedisJobs {
 #[async_trait]
 impl Jobs for RedisJobs {
     async fn room(&self) -> Result<(), JobsError> {
-        let mut pipe = redis::pipe();
-        pipe.cmd("XLEN").arg(self.engine.keys().the("jobs"));
-        let (live,): (usize,) = self.engine.ask(&pipe).await?;
+        let live = self.live().await?;
         if live < self.limit { Ok(()) } else { Err(JobsError::Full { limit: self.limit }) }
     }
 
@@ -401,9 +407,7 @@ impl Jobs for RedisJobs {
 
     async fn depth(&self) -> Result<Depth, JobsError> {
         let waiting = self.waiting().await?.len();
-        let mut pipe = redis::pipe();
-        pipe.cmd("XLEN").arg(self.engine.keys().the("jobs"));
-        let (live,): (usize,) = self.engine.ask(&pipe).await?;
+        let live = self.live().await?;
         Ok(Depth { waiting, running: live.saturating_sub(waiting) })
     }
 
@@ -425,6 +429,7 @@ impl Jobs for RedisJobs {
                 break;
             }
         }
-        !waiting.is_empty()
+        // One that runs waits again when its worker dies.
+        !waiting.is_empty() || self.live().await.unwrap_or(1) > 0
     }
 }
