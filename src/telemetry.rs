@@ -49,6 +49,25 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
+/// Begins counters at zero: one that appears with its first event has increased by nothing, as alerts see it.
+pub fn count_from_zero(deployment: bool) {
+    for outcome in ["ready", "failed"] {
+        metrics::counter!("warmcut_warmups_total", "outcome" => outcome).absolute(0);
+    }
+    for status in ["succeeded", "failed", "canceled"] {
+        metrics::counter!("warmcut_jobs_total", "status" => status).absolute(0);
+    }
+    if !deployment {
+        return;
+    }
+    for outcome in ["sent", "alive", "failed", "stalled", "refused"] {
+        metrics::counter!("warmcut_wakes_total", "outcome" => outcome).absolute(0);
+    }
+    metrics::counter!("warmcut_redis_errors_total").absolute(0);
+    metrics::counter!("warmcut_store_errors_total").absolute(0);
+    metrics::counter!("warmcut_jobs_redelivered_total").absolute(0);
+}
+
 /// Puts measurements into their buckets, for ever: else only who asks for `/metrics` does, and nobody may.
 pub async fn upkeep(metrics: PrometheusHandle) {
     let mut every = tokio::time::interval(UPKEEP);
@@ -70,6 +89,16 @@ fn describe() {
     describe_gauge!("warmcut_jobs_waiting", "Jobs that no worker has claimed");
     describe_gauge!("warmcut_jobs_running", "Jobs that a worker has");
     describe_gauge!("warmcut_model_ready", "1 when a cutout would run now");
+    describe_gauge!("warmcut_workers", "Workers that are wanted, that live, that are ready, by state");
+    describe_counter!("warmcut_wakes_total", "Wakes of workers by outcome");
+    describe_gauge!("warmcut_budget_left", "What is left of today's budget, by kind");
+    describe_gauge!("warmcut_redis_up", "1 while what is said in Redis is heard");
+    describe_counter!("warmcut_redis_errors_total", "What Redis did not do that it was asked");
+    describe_counter!("warmcut_store_errors_total", "What the store did not keep or delete");
+    describe_counter!(
+        "warmcut_jobs_redelivered_total",
+        "Jobs that a worker took over from one that was lost"
+    );
     describe_gauge!("warmcut_resident_memory_bytes", "Memory of the process");
     describe_counter!("warmcut_warmups_total", "Warm-ups by outcome");
     describe_counter!("warmcut_jobs_total", "Ended jobs by status");

@@ -27,7 +27,7 @@ impl Server {
         let config = &args.serve;
         let keys = keys(config)?;
         let means = means(args)?;
-        let opening = Opening::new(config).await?;
+        let opening = Opening::new(config, true).await?;
         let spool = spool(config)?;
         let shared = Shared::connect(config, &args.shared).await?;
         let (tracker, draining) = (opening.tracker.clone(), opening.draining.clone());
@@ -44,6 +44,7 @@ impl Server {
         let keeper = Keeper::new(Arc::clone(&board), history, pace, (means, sizing), config.deploy());
         let turn = keeper.keeps();
         tracker.spawn(keeper.run(draining.clone()));
+        shared.jobs.count_in_turn(turn.clone());
         let jobs: Arc<dyn Jobs> = shared.jobs;
         let theirs = (Arc::clone(&jobs), Arc::clone(&pool));
         tracker.spawn(in_turn(turn.clone(), draining.clone(), move |end| {

@@ -87,8 +87,9 @@ struct Opening {
 }
 
 impl Opening {
-    async fn new(config: &Config) -> anyhow::Result<Self> {
+    async fn new(config: &Config, deployment: bool) -> anyhow::Result<Self> {
         let metrics = telemetry::metrics()?;
+        telemetry::count_from_zero(deployment);
         tokio::spawn(telemetry::upkeep(metrics.clone()));
         let address = config.address()?;
         let listener =
@@ -130,6 +131,11 @@ struct Seams {
 }
 
 impl Server {
+    /// What is told to sessions, for who has more to tell.
+    pub fn logs(&self) -> Arc<dyn Logs> {
+        Arc::clone(&self.app.logs)
+    }
+
     /// Puts the seams behind the socket.
     fn of(
         config: &Config,

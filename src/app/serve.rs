@@ -31,7 +31,7 @@ impl Server {
         known: Known,
     ) -> anyhow::Result<Self> {
         let keys = keys(config)?;
-        let opening = Opening::new(config).await?;
+        let opening = Opening::new(config, false).await?;
         let spool = spool(config)?;
         let (tracker, draining) = (opening.tracker.clone(), opening.draining.clone());
         let logs: Arc<dyn Logs> = Arc::new(MemoryLogs::default());

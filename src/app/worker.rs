@@ -58,7 +58,7 @@ impl Worker {
         known: Known,
     ) -> anyhow::Result<Self> {
         let config = &args.serve;
-        let opening = Opening::new(config).await?;
+        let opening = Opening::new(config, true).await?;
         let shared = Shared::connect(config, &args.shared).await?;
         let settings = opening.settings(config, process_started);
         let Opening { listener, address, metrics, tracker, draining, closing, .. } = opening;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob, POSITION_EVERY};
 use super::pace::Pace;
-use super::tell::{canceled, count, failed, moved, place};
+use super::tell::{Ended, canceled, failed, moved, place};
 use crate::clock;
 use crate::protocol::{Event, JobId, JobStatus, Problem, SessionId};
 use crate::session::Logs;
@@ -98,7 +98,9 @@ impl MemoryJobs {
             inner.waiting.retain(|waiting| waiting.job.id != slot.job.id);
             self.gauge(&inner);
         }
-        count(&events);
+        if let Some(ended) = Ended::by(&events) {
+            ended.count();
+        }
         for event in events {
             self.append(slot, event).await;
         }

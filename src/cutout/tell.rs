@@ -25,23 +25,51 @@ pub(super) fn place(ahead: usize, model_ready: bool) -> (JobStatus, Option<u32>)
     }
 }
 
-/// Counts the ends among a job's last events.
-pub(super) fn count(events: &[Event]) {
-    for event in events {
-        if let Event::Job(job) = event {
-            metrics::counter!("warmcut_jobs_total", "status" => status_label(job.status)).increment(1);
+/// How a job ended, for who counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    status: &'static str,
+    /// From the upload's acceptance to the cutout, in milliseconds; none without one.
+    total_ms: Option<u64>,
+}
+
+impl Ended {
+    /// By its last events.
+    pub(super) fn by(events: &[Event]) -> Option<Self> {
+        let status = events.iter().find_map(|event| match event {
+            Event::Job(job) => ENDS.into_iter().find(|(end, _)| *end == job.status),
+            _ => None,
+        });
+        let total_ms = events.iter().find_map(|event| match event {
+            Event::Cutout(cutout) => Some(cutout.timings_ms.total),
+            _ => None,
+        });
+        status.map(|(_, status)| Self { status, total_ms })
+    }
+
+    pub(super) fn count(self) {
+        metrics::counter!("warmcut_jobs_total", "status" => self.status).increment(1);
+        if let Some(total_ms) = self.total_ms {
+            metrics::histogram!("warmcut_job_seconds").record(total_ms as f64 / 1000.0);
         }
+    }
+
+    /// As it is said to other processes.
+    pub(super) fn to_words(self) -> String {
+        self.total_ms.map_or_else(|| self.status.to_owned(), |total_ms| format!("{} {total_ms}", self.status))
+    }
+
+    pub(super) fn from_words(words: &str) -> Option<Self> {
+        let (status, total_ms) = match words.split_once(' ') {
+            Some((status, total_ms)) => (status, Some(total_ms.parse().ok()?)),
+            None => (words, None),
+        };
+        ENDS.into_iter().find(|(_, end)| *end == status).map(|(_, status)| Self { status, total_ms })
     }
 }
 
-fn status_label(status: JobStatus) -> &'static str {
-    match status {
-        JobStatus::Succeeded => "succeeded",
-        JobStatus::Failed => "failed",
-        JobStatus::Canceled => "canceled",
-        JobStatus::Starting | JobStatus::Queued | JobStatus::Processing => "other",
-    }
-}
+const ENDS: [(JobStatus, &str); 3] =
+    [(JobStatus::Succeeded, "succeeded"), (JobStatus::Failed, "failed"), (JobStatus::Canceled, "canceled")];
 
 /// A job that waits, or has ended.
 pub(super) fn moved(job: About<'_>, status: JobStatus, position: Option<u32>, eta_ms: Option<Eta>) -> Event {

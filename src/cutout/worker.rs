@@ -158,7 +158,6 @@ impl Shared {
         ] {
             metrics::histogram!("warmcut_job_step_seconds", "step" => step).record(took.as_secs_f64());
         }
-        metrics::histogram!("warmcut_job_seconds").record(job.accepted.elapsed().as_secs_f64());
         last_events(&self.workers.links, job, &cutout, false, timings)
     }
 

@@ -77,7 +77,7 @@ pub(super) async fn open(
         };
         match app.pool.ensure_warm(cause).await {
             // The session shows the run that failed, and when the next may start.
-            Ok(_) | Err(PoolError::Cooling { .. } | PoolError::Warming) => {}
+            Ok(_) | Err(PoolError::Cooling { .. } | PoolError::Warming | PoolError::NotHere) => {}
             // A shopper who only looks isn't told of budgets; the photo, if one comes, may warm yet.
             Err(PoolError::Spent { .. }) => {}
             Err(error @ (PoolError::Draining | PoolError::Unavailable)) => return Err(error.into()),

@@ -83,6 +83,7 @@ pub(super) struct Look {
     pub(super) gpu_ms: u64,
     /// Launches that were given up just now.
     pub(super) stalled: usize,
+    pub(super) sessions: usize,
     pub(super) workers: Vec<Worker>,
 }
 
@@ -264,7 +265,7 @@ impl Board {
         call.arg(name).arg(keeps_ms).arg(linger_ms).arg(limit_ms);
         let answer: Vec<String> = self.engine.run(&call).await?;
         let field = |n: usize| answer.get(n).map(String::as_str).unwrap_or_default();
-        let workers = answer.iter().skip(11).filter_map(|said| serde_json::from_str(said).ok()).collect();
+        let workers = answer.iter().skip(12).filter_map(|said| serde_json::from_str(said).ok()).collect();
         Ok(Look {
             keeps: field(0) == "1",
             state: state(field(4), phase(field(1))),
@@ -275,6 +276,7 @@ impl Board {
             wakes: number(field(8)),
             gpu_ms: number(field(9)),
             stalled: count(field(10)),
+            sessions: count(field(11)),
             workers,
         })
     }

@@ -156,14 +156,9 @@ impl Keeper {
         let Ok(look) = self.sizing.look(&self.board, keeper).await else { return };
         self.keeps.send_if_modified(|keeps| std::mem::replace(keeps, look.keeps) != look.keeps);
         let demand = self.sizing.demand(&look);
-        tell_metrics(&demand);
-        self.pace.learn(
-            &look
-                .workers
-                .iter()
-                .filter_map(|worker| Some((worker.usual?, worker.at_once)))
-                .collect::<Vec<_>>(),
-        );
+        tell_metrics(&look, &demand);
+        let paces = look.workers.iter().filter_map(|worker| Some((worker.usual?, worker.at_once)));
+        self.pace.learn(&paces.collect::<Vec<_>>());
         if !look.keeps {
             self.means.keep(0);
             self.waking = None;
@@ -304,7 +299,10 @@ impl Keeper {
     }
 }
 
-fn tell_metrics(demand: &Demand) {
+fn tell_metrics(look: &Look, demand: &Demand) {
+    metrics::gauge!("warmcut_sessions").set(look.sessions as f64);
+    metrics::gauge!("warmcut_jobs_waiting").set(demand.waiting_jobs as f64);
+    metrics::gauge!("warmcut_jobs_running").set(look.jobs.saturating_sub(demand.waiting_jobs) as f64);
     let workers = [("wanted", demand.wanted), ("alive", demand.workers), ("ready", demand.ready)];
     for (state, count) in workers {
         metrics::gauge!("warmcut_workers", "state" => state).set(count as f64);

@@ -120,8 +120,7 @@ impl Pool for Arc<SharedPool> {
         self.state.subscribe()
     }
 
-    /// Workers go by themselves when nobody wants them.
     async fn unload(&self, _: &str) -> Result<bool, PoolError> {
-        Ok(false)
+        Err(PoolError::NotHere)
     }
 }

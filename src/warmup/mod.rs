@@ -135,6 +135,9 @@ pub enum PoolError {
     /// The server is going away.
     #[error("{GOING_AWAY}")]
     Draining,
+    /// It has none to drop.
+    #[error("a gateway has no model; workers go by themselves when nobody has wanted them for their --idle")]
+    NotHere,
     /// Today's warm-ups are used up, or kept for shoppers who send a photo.
     #[error(
         "today's budget of {kind} is spent as far as this may spend it; another day begins in {retry_after_ms} ms"
@@ -160,6 +163,7 @@ impl PoolError {
             }
             Self::Warming => Problem::new(Code::RateLimited, self.to_string()),
             Self::Draining => Problem::new(Code::Draining, self.to_string()),
+            Self::NotHere => Problem::new(Code::BadRequest, self.to_string()),
             Self::Spent { retry_after_ms, .. } => {
                 Problem::new(Code::RateLimited, self.to_string()).retry_after(retry_after_ms.div_ceil(1000))
             }

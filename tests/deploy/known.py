@@ -1,30 +1,14 @@
-"""What deploy files may name. The binary and the sources say most of it; what they don't say yet stands here, and here
-alone, until `warmcut gateway --help` and `warmcut worker --help` and the sources do."""
+"""What deploy files may name: the binary and the sources say most of it."""
 
 import re
 import subprocess
 from functools import lru_cache
 
-# Flags by command, beside what `warmcut COMMAND --help` of the given binary says. A gateway takes serve's as well.
-PLANNED_FLAGS = {
-    "serve": set(),
-    "gateway": {
-        "redis", "redis-prefix", "store", "wake", "wake-cmd", "wake-token", "wake-auth", "wake-hold", "wake-limit",
-        "max-workers", "jobs-per-worker", "budget-wakes", "budget-gpu",
-    },
-    "worker": {"listen", "redis", "store", "idle", "wake-token"},
-}
-
-# Metrics with their labels and, where they are few, the labels' values; the gateway has them unless it is said.
-PLANNED_METRICS = {
-    "warmcut_wakes_total": {"outcome": {"sent", "alive", "failed", "stalled"}},
+# Values of labels, where they are few.
+LABEL_VALUES = {
+    "warmcut_wakes_total": {"outcome": {"sent", "alive", "failed", "stalled", "refused"}},
     "warmcut_workers": {"state": {"wanted", "alive", "ready"}},
-    "warmcut_redis_up": {},  # the worker too
-    "warmcut_redis_errors_total": {},  # the worker too
-    "warmcut_store_errors_total": {},  # the worker too
     "warmcut_budget_left": {"kind": {"wakes", "gpu_seconds"}},
-    "warmcut_jobs_redelivered_total": {},
-    "warmcut_previews_total": {"outcome": set()},
 }
 
 # What GET /v1/demand of a gateway answers with, where KEDA may look.
@@ -42,10 +26,7 @@ UNBOUNDED = set()
 
 def flags(binary):
     """Each command's flags, without their dashes."""
-    told = {command: _told(binary, command) for command in COMMANDS}
-    known = {command: told[command] | PLANNED_FLAGS[command] for command in COMMANDS}
-    known["gateway"] |= told["serve"]
-    return known
+    return {command: _told(binary, command) for command in COMMANDS}
 
 
 def all_flags(binary):
@@ -57,9 +38,7 @@ def all_flags(binary):
 @lru_cache
 def _told(binary, command):
     done = subprocess.run([binary, command, "--help"], text=True, capture_output=True, timeout=20)
-    # A command that this binary hasn't.
-    if done.returncode != 0:
-        return set()
+    done.check_returncode()
     return set(re.findall(r"^\s+(?:-\w, )?--([a-z][a-z0-9-]*)", done.stdout, re.MULTILINE))
 
 
@@ -74,6 +53,6 @@ def metrics(root):
             known.setdefault(name, {}).update({label: UNBOUNDED for label in re.findall(r'"(\w+)"\s*=>', labels)})
             if kind == "histogram":
                 histograms.add(name)
-    for name, labels in PLANNED_METRICS.items():
+    for name, labels in LABEL_VALUES.items():
         known.setdefault(name, {}).update(labels)
     return known, histograms

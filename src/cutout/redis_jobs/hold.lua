@@ -1,4 +1,5 @@
--- For who has a lease. ARGV: id, lease, what to do, bounds, milliseconds that what is left is kept, events.
+-- For who has a lease. ARGV: id, lease, what to do, bounds, milliseconds that what is left is kept, how it
+-- ended, events.
 -- Answers 1 when the lease was good, and then it was done: 'renew', 'report', 'finish', or 'release' to whoever is
 -- next.
 local id, lease, deed = ARGV[1], ARGV[2], ARGV[3]
@@ -13,10 +14,9 @@ elseif deed == 'release' then
   redis.call('XCLAIM', jobs, 'workers', 'nobody', 0, job[3], 'IDLE', 86400000, 'JUSTID')
   redis.call('PUBLISH', news, 'pushed')
 else
-  tell_all(job[5], 6, ARGV[4])
+  tell_all(job[5], 7, ARGV[4])
   if deed == 'finish' then
-    finish(id, ARGV[5])
-    redis.call('PUBLISH', news, 'ended')
+    finish(id, ARGV[5], ARGV[6])
   end
 end
 return 1

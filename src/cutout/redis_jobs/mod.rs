@@ -8,20 +8,20 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::{Script, ScriptInvocation};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob, POSITION_EVERY};
 use super::pace::Pace;
 use super::shared::SharedStore;
-use super::tell::{About, canceled, count, failed, moved, place};
+use super::tell::{About, Ended, canceled, failed, moved, place};
 use crate::clock;
 use crate::engine::{Engine, Subscription, Unreachable, Wake, script};
 use crate::protocol::{Code, Event, JobId, Problem, SessionId, UploadId};
@@ -87,6 +87,8 @@ pub struct RedisJobs {
 struct News {
     pushed: Notify,
     changed: Notify,
+    /// Whether it is this process that counts ends of jobs, for all.
+    counts: OnceLock<watch::Receiver<bool>>,
 }
 
 /// A job that this process has a lease for.
@@ -102,11 +104,19 @@ type Held = Mutex<HashMap<JobId, Holding>>;
 
 fn hear(news: &News, held: &Held, wake: Wake<'_>) {
     if let Wake::Said(said) = wake
-        && let Some(job) = said.strip_prefix("stopped ")
-        && let Ok(job) = JobId::try_from(job.to_owned())
-        && let Some(holding) = held.lock().get(&job)
+        && let Some((job, how)) = said.strip_prefix("ended ").and_then(|ended| ended.split_once(' '))
     {
-        holding.canceled.cancel();
+        // By whoever: the one who works on it needn't go on.
+        if let Ok(job) = JobId::try_from(job.to_owned())
+            && let Some(holding) = held.lock().get(&job)
+        {
+            holding.canceled.cancel();
+        }
+        if news.counts.get().is_some_and(|turn| *turn.borrow())
+            && let Some(ended) = Ended::from_words(how)
+        {
+            ended.count();
+        }
     }
     news.pushed.notify_waiters();
     news.changed.notify_one();
@@ -130,6 +140,11 @@ async fn renew(jobs: Weak<RedisJobs>, leases: Leases, job: JobId, lease: Lease) 
             }
         }
     }
+}
+
+/// How a job ended, where these are its last events.
+fn how(events: &[Event]) -> String {
+    Ended::by(events).map(Ended::to_words).unwrap_or_default()
 }
 
 /// Arguments of a script that tells events.
@@ -177,6 +192,11 @@ impl RedisJobs {
         })
     }
 
+    /// Counts the ends of all jobs, whoever does the work, for as long as it is this process's turn.
+    pub fn count_in_turn(&self, turn: watch::Receiver<bool>) {
+        let _ = self.news.counts.set(turn);
+    }
+
     /// Jobs that this process has.
     pub fn running(&self) -> usize {
         self.held.lock().len()
@@ -212,6 +232,7 @@ impl RedisJobs {
     ) -> Result<bool, Unreachable> {
         let mut call = self.engine.call(&self.scripts.hold);
         call.arg(job.as_str()).arg(lease.0).arg(deed).arg(session_bounds()).arg(clock::millis(REMEMBERED));
+        call.arg(how(events));
         tell(&mut call, events);
         Ok(self.engine.run::<u8>(&call).await? == 1)
     }
@@ -220,10 +241,10 @@ impl RedisJobs {
     async fn stop(&self, job: &JobId, state: &str, events: &[Event]) -> Result<bool, Unreachable> {
         let mut call = self.engine.call(&self.scripts.stop);
         call.arg(job.as_str()).arg(state).arg(session_bounds()).arg(clock::millis(REMEMBERED));
+        call.arg(how(events));
         tell(&mut call, events);
         let stopped = self.engine.run::<u8>(&call).await? == 1;
         if stopped {
-            count(events);
             self.store.forget_photo(job).await;
         }
         Ok(stopped)
@@ -359,7 +380,6 @@ impl Jobs for RedisJobs {
         };
         self.let_go(job, lease);
         if ended {
-            count(&events);
             self.store.forget_photo(job).await;
         }
         ended

@@ -9,11 +9,12 @@ local function tell_all(session, first, bounds)
 end
 
 -- Ends a job once. What is left of it says so to whoever asks, for a while.
-local function finish(id, kept_ms)
+local function finish(id, kept_ms, how)
   local record = of('job', id)
   local entry = redis.call('HGET', record, 'entry')
   redis.call('HSET', record, 'state', 'ended')
   redis.call('PEXPIRE', record, kept_ms)
   redis.call('XACK', jobs, 'workers', entry)
   redis.call('XDEL', jobs, entry)
+  redis.call('PUBLISH', news, 'ended ' .. id .. ' ' .. how)
 end
