@@ -51,6 +51,8 @@ fn main() -> ExitCode {
     // First, while the kernel's word on the process's age is fresh.
     let started = warmup::process::started();
     memory::keep_little();
+    // For connections that the store and Redis make; nobody has chosen before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut commands = with_environment(hide_unused(Cli::command()));
     let matches = commands.get_matches_mut();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

@@ -52,13 +52,15 @@ pub fn hide_unused(command: Command) -> Command {
 /// What gateways and workers of a deployment share.
 #[derive(Clone, Debug, Args)]
 pub struct SharedArgs {
-    /// Redis 7 or later, one primary: redis://[user:password@]host[:port][/database], or redis+unix:///socket
+    /// Redis 7 or later, one primary: redis://[user:password@]host[:port][/database], rediss:// over
+    /// TLS, or redis+unix:///socket
     #[arg(long, hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
     pub redis: String,
     /// All its keys begin with this; another deployment on the same Redis has another
     #[arg(long, value_parser = prefix, default_value = "warmcut")]
     pub redis_prefix: String,
-    /// Where photos and cutouts are kept: file:///folder that all of them see
+    /// Where photos and cutouts are kept: file:///folder that all of them see, s3://bucket/prefix or
+    /// gs://bucket/prefix, with credentials as their vendors' tools take them
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub store: String,
 }

@@ -5,9 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
 use object_store::buffered::BufWriter;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, ObjectStoreScheme, RetryConfig};
 use tokio::io::AsyncWriteExt;
 
 use super::{Blob, BlobError};
@@ -19,6 +22,15 @@ const PIECE: usize = 1 << 20;
 const PHOTOS: &str = "photos";
 const CUTOUTS: &str = "cutouts";
 
+fn wrong(reason: String) -> BlobError {
+    object_store::Error::Generic { store: "store", source: reason.into() }.into()
+}
+
+/// A shopper waits: a bucket that doesn't answer for so long is an error.
+fn retries() -> RetryConfig {
+    RetryConfig { max_retries: 3, retry_timeout: Duration::from_secs(20), ..RetryConfig::default() }
+}
+
 /// An object store that all processes of a deployment reach.
 #[derive(Clone, Debug)]
 pub struct SharedStore {
@@ -27,12 +39,22 @@ pub struct SharedStore {
 }
 
 impl SharedStore {
-    /// The place that an address names: `file:///folder`.
+    /// The place that an address names: `file:///folder`, `s3://bucket/prefix` or `gs://bucket/prefix`. Buckets take
+    /// their credentials from where their vendors' tools do: the environment, or the machine's own account.
     pub fn open(address: &str) -> Result<Self, BlobError> {
-        let url = url::Url::parse(address)
-            .map_err(|error| object_store::Error::Generic { store: "--store", source: Box::new(error) })?;
-        let (store, prefix) = object_store::parse_url(&url)?;
-        Ok(Self { store: store.into(), prefix })
+        let url = url::Url::parse(address).map_err(|error| wrong(error.to_string()))?;
+        let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|error| wrong(error.to_string()))?;
+        let store: Arc<dyn ObjectStore> = match scheme {
+            ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new()),
+            ObjectStoreScheme::AmazonS3 => {
+                Arc::new(AmazonS3Builder::from_env().with_url(address).with_retry(retries()).build()?)
+            }
+            ObjectStoreScheme::GoogleCloudStorage => Arc::new(
+                GoogleCloudStorageBuilder::from_env().with_url(address).with_retry(retries()).build()?,
+            ),
+            _ => return Err(wrong(format!("{}:// is neither file, nor s3, nor gs", url.scheme()))),
+        };
+        Ok(Self { store, prefix })
     }
 
     /// Keeps a photo under its job's name, until [`Self::forget_photo`].
