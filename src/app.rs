@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Warm};
 use crate::cutout::intake::{Parts, UploadLimits};
 use crate::cutout::{
-    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Results, Workers, image,
-    spawn_workers,
+    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Pixels, PreviewParts, Previews,
+    Results, Workers, image, spawn_workers,
 };
 use crate::http::{self, Admission, App, AppState, Keys};
 use crate::model::device::Cpu;
@@ -33,6 +33,14 @@ const JOBS_FINISH: Duration = Duration::from_secs(5);
 const CONNECTIONS_END: Duration = Duration::from_millis(1500);
 
 const KNOWN_PHOTO: &[u8] = include_bytes!("../models/known/photo.jpg");
+
+/// A model, and the known photo with what it must say of that.
+pub struct Model {
+    /// Loads it.
+    pub loader: Arc<dyn Loader>,
+    /// Proves it.
+    pub known: Known,
+}
 
 /// A server that listens.
 pub struct Server {
@@ -70,16 +78,22 @@ pub fn known_to(network: &Network) -> anyhow::Result<Known> {
 impl Server {
     /// Listens and begins to warm. `process_started` is the kernel's start of the process.
     pub async fn start(config: &Config, process_started: Instant) -> anyhow::Result<Self> {
-        let loader = Arc::new(config.registry().loader(config.default_model)?);
-        Self::start_with(config, process_started, loader, known_to(config.default_model)?).await
+        let of = |network| {
+            anyhow::Ok(Model {
+                loader: Arc::new(config.registry().loader(network)?),
+                known: known_to(network)?,
+            })
+        };
+        let preview = config.preview().map(of).transpose()?;
+        Self::start_with(config, process_started, of(config.default_model)?, preview).await
     }
 
-    /// The same with another model.
+    /// The same with another model, and another one for previews.
     pub async fn start_with(
         config: &Config,
         process_started: Instant,
-        loader: Arc<dyn Loader>,
-        known: Known,
+        Model { loader, known }: Model,
+        preview: Option<Model>,
     ) -> anyhow::Result<Self> {
         let keys = config.keys.as_deref().map(Keys::read).transpose().context("--keys")?;
         let metrics = telemetry::metrics()?;
@@ -123,6 +137,25 @@ impl Server {
             Arc::new(MemoryJobs::new(config.queue, Arc::clone(&logs), Arc::clone(&pace)));
         let uploads =
             Arc::new(Blobs::new(&spool.folder("uploads")?, config.upload_memory, config.upload_disk)?);
+        let pixels = Pixels::new(config.pixel_memory, config.pixel_limit());
+        let previews = preview.map(|Model { loader, known }| {
+            let parts = PreviewParts {
+                jobs: Arc::clone(&jobs),
+                logs: Arc::clone(&logs),
+                pool: Arc::new(Arc::clone(&pool)),
+                pace: Arc::clone(&pace),
+                results: Arc::clone(&results),
+                links: links.clone(),
+                loader,
+                known,
+                limits: image_limits,
+                pixels: config.preview_pixels(),
+                cutout_pixels: pixels.clone(),
+                job_timeout: config.job_timeout,
+            };
+            Previews::spawn(parts, &tracker, &draining)
+        });
+        let previews = previews.transpose()?;
         let intake = Intake::new(Parts {
             logs: Arc::clone(&logs),
             jobs: Arc::clone(&jobs),
@@ -132,6 +165,7 @@ impl Server {
             links: links.clone(),
             limits: UploadLimits { max_bytes: config.max_upload_bytes, image: image_limits },
             models,
+            previews: previews.clone(),
         });
         let workers = Workers {
             jobs: Arc::clone(&jobs),
@@ -141,10 +175,10 @@ impl Server {
             links,
             pace,
             limits: image_limits,
-            pixel_bytes: config.pixel_memory,
-            pixel_limit: config.pixel_limit(),
+            pixels,
             job_timeout: config.job_timeout,
             count: config.workers.max(1),
+            previews: previews.clone(),
         };
         spawn_workers(workers, &tracker, &draining);
         tokio::spawn(Arc::clone(&sessions).evict());
@@ -161,7 +195,7 @@ impl Server {
             sessions,
             pool: Arc::new(pool),
             intake,
-            jobs,
+            jobs: previews.map_or(jobs, |previews| previews.all_jobs()),
             results,
             secret,
             admission: Admission::new(keys, config.public_url.as_deref()),

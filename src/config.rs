@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum, value_parser};
 
+use crate::cutout::Pixels;
 use crate::model::device::Cpu;
 use crate::model::{ModelFile, Network, Registry};
 use crate::warmup::process;
@@ -20,6 +21,8 @@ static MEMORY_LIMIT: LazyLock<Option<u64>> = LazyLock::new(|| process::memory().
 const MOST: usize = 100_000_000;
 /// More threads than any machine has cores.
 const MOST_THREADS: usize = 4096;
+/// A photo of 12 megapixels on its way to a preview, or two smaller ones.
+const PREVIEW_PIXELS: u64 = 96_000_000;
 /// Ten years: longer than any process lives, and short enough to be added to any clock's time.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
@@ -65,8 +68,8 @@ pub struct Config {
     /// The model that makes cutouts
     #[arg(long, value_name = "NAME", value_parser = Network::named, default_value = "u2netp")]
     pub default_model: &'static Network,
-    /// Reserved, no preview is made yet: the model that makes them while the default one isn't ready
-    /// [default: u2netp, where that isn't the default one]
+    /// The small model that makes previews while the default one isn't ready or photos wait for it, and stands
+    /// in when it fails [default: u2netp, where that isn't the default one]
     #[arg(long, value_name = "NAME", value_parser = Network::named)]
     pub preview_model: Option<&'static Network>,
     /// Threads of the network [default: one per core]
@@ -281,9 +284,15 @@ impl Config {
     /// the model, the uploads and the cutouts. One photo too large would end the process and every
     /// session with it.
     pub fn pixel_limit(&self) -> Option<u64> {
-        let others =
-            self.default_model.resident.saturating_add(self.upload_memory).saturating_add(self.cache_memory);
+        let previews = self.preview().map_or(0, |model| model.resident + PREVIEW_PIXELS);
+        let others = [self.default_model.resident, self.upload_memory, self.cache_memory, previews];
+        let others = others.into_iter().fold(0, u64::saturating_add);
         MEMORY_LIMIT.map(|limit| limit.saturating_sub(others))
+    }
+
+    /// Bytes of pixels for previews at once: beside those of the cutouts, so that neither waits for the other.
+    pub fn preview_pixels(&self) -> Pixels {
+        Pixels::new(PREVIEW_PIXELS, MEMORY_LIMIT.map(|_| PREVIEW_PIXELS))
     }
 
     /// Names this deploy.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::Depth;
 use crate::clock;
 use crate::protocol::Eta;
 use crate::warmup::Percentiles;
@@ -45,6 +46,12 @@ impl Pace {
     /// Until the end of a job that runs.
     pub fn running(&self, since: Duration) -> Option<Eta> {
         self.usual()?.remaining(clock::millis(since))
+    }
+
+    /// Until the last of those that wait is claimed; none before five jobs were measured.
+    pub fn wait(&self, depth: Depth) -> Option<Duration> {
+        let before = (depth.waiting + depth.running).saturating_sub(1) as u64;
+        Some(Duration::from_millis(self.usual()?.p50 * (before / self.workers)))
     }
 
     fn usual(&self) -> Option<Percentiles> {

@@ -242,6 +242,8 @@ pub struct Timings {
 pub struct PreviewEvent {
     /// Which job.
     pub job: JobId,
+    /// The name of its bytes: another than the cutout's.
+    pub id_cutout: CutoutId,
     /// Path on this origin; needs the session's token.
     pub url: String,
     /// Of the bytes.

@@ -24,7 +24,6 @@ PLANNED_METRICS = {
     "warmcut_store_errors_total": {},  # the worker too
     "warmcut_budget_left": {"kind": {"wakes", "gpu_seconds"}},
     "warmcut_jobs_redelivered_total": {},
-    "warmcut_previews_total": {"outcome": set()},
 }
 
 # What GET /v1/demand of a gateway answers with, where KEDA may look.

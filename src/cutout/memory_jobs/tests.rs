@@ -1,7 +1,7 @@
 //! The end of a queue: whatever waits, runs or still comes has exactly one.
 
 use super::*;
-use crate::cutout::{Blob, Blobs};
+use crate::cutout::Blobs;
 use crate::protocol::options::Options;
 use crate::protocol::{Code, CutoutId, SessionId, UploadId};
 use crate::session::{EventKey, MemoryLogs, Read};
@@ -27,7 +27,7 @@ async fn fixture() -> Fixture {
 impl Fixture {
     async fn push(&self, upload: &str) {
         let upload = UploadId::try_from(upload.to_owned()).expect("an id");
-        let photo: Blob = self.blobs.put("photo".into()).await.expect("fits");
+        let photo = Arc::new(self.blobs.put("photo".into()).await.expect("fits"));
         let now = Instant::now();
         let job = NewJob {
             id: JobId::of(&self.session, &upload),

@@ -48,7 +48,7 @@ impl Fixture {
             id: id.clone(),
             session: self.session.clone(),
             upload: upload.clone(),
-            photo: self.blobs.put(format!("photo {upload}").into()).await.expect("fits"),
+            photo: Arc::new(self.blobs.put(format!("photo {upload}").into()).await.expect("fits")),
             options: Options { crop: true, ..Options::default() },
             cutout: CutoutId::random(),
             unwanted: CancellationToken::new(),
