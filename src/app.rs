@@ -156,9 +156,10 @@ impl Server {
             Previews::spawn(parts, &tracker, &draining)
         });
         let previews = previews.transpose()?;
+        let all_jobs = previews.as_ref().map_or_else(|| Arc::clone(&jobs), |previews| previews.all_jobs());
         let intake = Intake::new(Parts {
             logs: Arc::clone(&logs),
-            jobs: Arc::clone(&jobs),
+            jobs: Arc::clone(&all_jobs),
             pool: Arc::new(Arc::clone(&pool)),
             blobs: uploads,
             results: Arc::clone(&results),
@@ -178,7 +179,7 @@ impl Server {
             pixels,
             job_timeout: config.job_timeout,
             count: config.workers.max(1),
-            previews: previews.clone(),
+            previews,
         };
         spawn_workers(workers, &tracker, &draining);
         tokio::spawn(Arc::clone(&sessions).evict());
@@ -195,7 +196,7 @@ impl Server {
             sessions,
             pool: Arc::new(pool),
             intake,
-            jobs: previews.map_or(jobs, |previews| previews.all_jobs()),
+            jobs: all_jobs,
             results,
             secret,
             admission: Admission::new(keys, config.public_url.as_deref()),

@@ -78,7 +78,7 @@ fn describe() {
     describe_counter!("warmcut_cache_hits_total", "Photos whose cutout was there already");
     describe_counter!(
         "warmcut_previews_total",
-        "Previews by outcome: made, skipped for want of time, failed, or late for a job that ended first"
+        "Previews by outcome: made, skipped (no time, or no such photo), failed, or late (the job ended first)"
     );
     describe_counter!("warmcut_problems_total", "Problems answered over HTTP, by code");
     describe_counter!(

@@ -122,6 +122,9 @@ pub(super) async fn when_done(app: &AppState, ended: Result<CutoutEvent, Problem
     set("server-timing", server_timing(&event.timings_ms));
     set("warmcut-cached", event.cached.to_string());
     set("warmcut-cutout", event.lasting_url);
+    if event.degraded {
+        set("warmcut-degraded", "true".to_owned());
+    }
     if !event.notes.is_empty() {
         set("warmcut-notes", event.notes.join(","));
     }

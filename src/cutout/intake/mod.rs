@@ -246,7 +246,11 @@ impl Intake {
         match self.pool.ensure_warm(cause).await {
             Ok(_) => Ok(()),
             // The small model stands in.
-            Err(PoolError::Cooling { .. }) if self.previews.is_some() => Ok(()),
+            Err(PoolError::Cooling { .. })
+                if self.previews.as_ref().is_some_and(|previews| previews.has_model()) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error.problem()),
         }
     }

@@ -107,3 +107,23 @@ async fn failing_all_ends_what_runs_with_the_problem_and_closes_the_queue() {
     assert_eq!(queue.failed().await, ended(&["runs", "late"]));
     assert_eq!(queue.jobs.depth().await, Ok(Depth::default()));
 }
+
+#[tokio::test]
+async fn a_job_can_be_told_of_until_it_has_ended_whoever_has_it() {
+    let queue = fixture().await;
+    queue.push("u1").await;
+    let word = || Event::Reset { reason: "a word".to_owned() };
+    let id = JobId::of(&queue.session, &UploadId::try_from("u1".to_owned()).expect("an id"));
+    assert!(queue.jobs.tell(&id, word()).await, "it waits");
+    let running = queue.jobs.try_claim().await.expect("it waits");
+    assert!(queue.jobs.try_claim().await.is_none(), "nothing else does");
+    assert!(queue.jobs.tell(&id, word()).await, "it runs");
+    let done = vec![moved(running.job.about(), JobStatus::Succeeded, None, None)];
+    assert!(queue.jobs.finish(&id, running.lease, done).await);
+    assert!(!queue.jobs.tell(&id, word()).await);
+    let Read::Events(told) = queue.logs.read(&queue.session, EventKey::START).await.expect("there") else {
+        panic!("a whole log")
+    };
+    assert_eq!(told.iter().filter(|entry| entry.event == word()).count(), 2);
+    assert!(matches!(&told.last().expect("an end").event, Event::Job(job) if job.status.is_end()));
+}

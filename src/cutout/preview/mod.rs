@@ -29,7 +29,7 @@ use self::model::SmallModel;
 use super::image::Limits;
 use super::jobs::{Claimed, Jobs};
 use super::memory_jobs::MemoryJobs;
-use super::pipeline::{Done, Pipeline, Pixels};
+use super::pipeline::{Done, Pipeline, PipelineError, Pixels};
 use super::results::{Cutout, NewCutout, name};
 use super::work::{Maker, StandsIn, Work};
 use super::{Blob, Inference, Links, Pace, Results, tell};
@@ -127,9 +127,9 @@ pub struct Previews {
 enum Outcome {
     /// Its session was told of it.
     Made,
-    /// It would have waited too long.
+    /// It would have waited too long, or the photo is too large for it or broken.
     Skipped,
-    /// The photo or the small model is at fault; the job says what.
+    /// The small model is at fault, or what keeps results.
     Failed,
     /// The job or its session ended first.
     Late,
@@ -195,7 +195,9 @@ impl Previews {
         tracker.spawn(until_drain(Arc::clone(&previews).load()));
         tracker.spawn(Arc::clone(&previews).make_cutouts());
         tracker.spawn(Arc::clone(&previews).look_after_cutouts());
-        tracker.spawn(Arc::clone(&previews).stand_in());
+        // Heard from here on, whenever the task begins.
+        let given_up = previews.given_up.subscribe();
+        tracker.spawn(Arc::clone(&previews).stand_in(given_up));
         Ok(previews)
     }
 
@@ -212,6 +214,11 @@ impl Previews {
     /// All jobs that this process knows of: the pool's, and those that asked for the small model.
     pub fn all_jobs(&self) -> Arc<dyn Jobs> {
         Arc::new(AllJobs { pool: Arc::clone(&self.jobs), own: Arc::clone(&self.own) })
+    }
+
+    /// False when it can't be loaded.
+    pub fn has_model(&self) -> bool {
+        !self.model.has_failed()
     }
 
     /// The pool has failed those who wait, for this reason.
@@ -244,11 +251,7 @@ impl Previews {
             Phase::Cold | Phase::Warming => true,
             // It is stood in for, in full size.
             Phase::Failed => false,
-            Phase::Ready => match self.jobs.depth().await {
-                // Where nothing was measured yet, nobody is before it or it waits.
-                Ok(depth) => self.pace.wait(depth).map_or(depth.waiting > 1, |wait| wait > LONG),
-                Err(_) => true,
-            },
+            Phase::Ready => self.jobs.depth().await.map_or(true, |depth| self.pace.is_longer(depth, LONG)),
         }
     }
 
@@ -293,8 +296,13 @@ impl Previews {
         };
         let done = match run {
             Ok(Ok(done)) => done,
+            Ok(Err(PipelineError::Image(error))) => {
+                // The job says so.
+                tracing::debug!(%error, "no preview of such a photo");
+                return Outcome::Skipped;
+            }
             Ok(Err(error)) => {
-                tracing::debug!(%error, "no preview");
+                tracing::warn!(%error, "no preview");
                 return Outcome::Failed;
             }
             Err(_) => {
@@ -342,16 +350,29 @@ impl Previews {
                 () = self.draining.cancelled() => return,
                 claimed = self.own.claim() => claimed,
             };
-            let span = tracing::info_span!("job", job = %claimed.job.id);
-            let Some(maker) = self.maker(None).await else {
-                let problem =
-                    Problem::new(Code::JobFailed, "the small model can't be loaded; try another one");
-                let Claimed { job, lease, .. } = claimed;
-                self.own.finish(&job.id, lease, tell::failed(job.about(), problem)).await;
-                continue;
+            // Cancel safety: whoever cancels a job sees to its end.
+            let maker = tokio::select! {
+                biased;
+                () = claimed.canceled.cancelled() => None,
+                maker = self.maker(None) => maker,
             };
-            self.own_work.run(claimed, maker).instrument(span).await;
+            let span = tracing::info_span!("job", job = %claimed.job.id);
+            match maker {
+                Some(maker) => self.own_work.run(claimed, maker).instrument(span).await,
+                None => self.end(claimed).await,
+            }
         }
+    }
+
+    /// Ends a job that asks for the small model and can't have it.
+    async fn end(&self, Claimed { job, lease, canceled }: Claimed) {
+        let events = if canceled.is_cancelled() {
+            tell::canceled(job.about())
+        } else {
+            let message = "the small model can't be loaded; ask for another one";
+            tell::failed(job.about(), Problem::new(Code::JobFailed, message))
+        };
+        self.own.finish(&job.id, lease, events).await;
     }
 
     /// Tells those who wait for that of their place.
@@ -369,8 +390,7 @@ impl Previews {
     }
 
     /// Runs jobs that the pool has failed, as long as it has no model and is not getting one.
-    async fn stand_in(self: Arc<Self>) {
-        let mut given_up = self.given_up.subscribe();
+    async fn stand_in(self: Arc<Self>, mut given_up: watch::Receiver<Option<Problem>>) {
         loop {
             // Cancel safety: nothing is claimed here.
             tokio::select! {
@@ -381,7 +401,8 @@ impl Previews {
             let Some(problem) = given_up.borrow_and_update().clone() else { continue };
             while !self.draining.is_cancelled() && !self.gets_warm() {
                 let stands_in = StandsIn { name: CutoutId::random(), problem: problem.clone() };
-                let Some(mut maker) = self.maker(Some(stands_in)).await else {
+                let maker = self.draining.run_until_cancelled(self.maker(Some(stands_in))).await;
+                let Some(Some(mut maker)) = maker else {
                     self.jobs.fail_waiting(problem).await;
                     break;
                 };

@@ -35,6 +35,10 @@ impl SmallModel {
         self.loader.name()
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(*self.state.borrow(), State::Failed)
+    }
+
     /// Loads until it succeeds.
     pub(super) async fn load(&self) {
         loop {
