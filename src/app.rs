@@ -78,14 +78,11 @@ pub fn known_to(network: &Network) -> anyhow::Result<Known> {
 impl Server {
     /// Listens and begins to warm. `process_started` is the kernel's start of the process.
     pub async fn start(config: &Config, process_started: Instant) -> anyhow::Result<Self> {
-        let of = |network| {
-            anyhow::Ok(Model {
-                loader: Arc::new(config.registry().loader(network)?),
-                known: known_to(network)?,
-            })
-        };
-        let preview = config.preview().map(of).transpose()?;
-        Self::start_with(config, process_started, of(config.default_model)?, preview).await
+        let model =
+            |loader, network| anyhow::Ok(Model { loader: Arc::new(loader), known: known_to(network)? });
+        let default = model(config.registry().loader(config.default_model)?, config.default_model)?;
+        let preview = config.preview().map(|small| model(config.preview_loader(small)?, small));
+        Self::start_with(config, process_started, default, preview.transpose()?).await
     }
 
     /// The same with another model, and another one for previews.

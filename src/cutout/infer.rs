@@ -58,14 +58,12 @@ impl Inference {
         Self::start("inference", None)
     }
 
-    /// The same for a network that has so many threads of its own, and leaves the others alone.
-    pub fn spawn_with(threads: usize) -> std::io::Result<Self> {
-        let name = |n| format!("preview {n}");
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build();
-        Self::start("preview", Some(pool.map_err(std::io::Error::other)?))
+    /// The same for a network that has threads of its own, and leaves the others alone.
+    pub(super) fn spawn_in(threads: Arc<rayon::ThreadPool>) -> std::io::Result<Self> {
+        Self::start("preview", Some(threads))
     }
 
-    fn start(name: &str, pool: Option<rayon::ThreadPool>) -> std::io::Result<Self> {
+    fn start(name: &str, threads: Option<Arc<rayon::ThreadPool>>) -> std::io::Result<Self> {
         let (commands, mut received) = mpsc::channel::<Command>(COMMANDS);
         std::thread::Builder::new().name(name.into()).spawn(move || {
             while let Some(command) = received.blocking_recv() {
@@ -74,7 +72,7 @@ impl Inference {
                 }
                 let Command { segmenter, rgb, asked, span, reply } = command;
                 let run = || span.in_scope(|| infer(segmenter.as_ref(), &rgb, asked));
-                let answer = pool.as_ref().map_or_else(run, |pool| pool.install(run));
+                let answer = threads.as_ref().map_or_else(run, |threads| threads.install(run));
                 drop(segmenter);
                 // The asker may have gone meanwhile.
                 let _ = reply.send(answer);

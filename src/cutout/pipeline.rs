@@ -45,6 +45,9 @@ pub(super) struct Pipeline {
     pub(super) inference: Inference,
     pub(super) limits: Limits,
     pub(super) pixels: Pixels,
+    /// Where its steps compute; on all cores without. Steps that shared threads with another network would wait
+    /// for its whole run.
+    pub(super) threads: Option<Arc<rayon::ThreadPool>>,
 }
 
 /// A finished job.
@@ -148,7 +151,8 @@ impl Pipeline {
 
         tell(JobStep::Decode).await;
         let asked = options.clone();
-        let decoded = timed(&permit, &mut spent.decode, move || image::see(&bytes, &limits, &asked, size));
+        let decoded =
+            self.timed(&permit, &mut spent.decode, move || image::see(&bytes, &limits, &asked, size));
         let Seen { photo, input } = decoded.await?;
         let mut notes = Vec::new();
         if photo.animated {
@@ -162,18 +166,52 @@ impl Pipeline {
 
         tell(JobStep::Compose).await;
         let options = options.clone();
-        let composed: Composed = timed(&permit, &mut spent.compose, {
-            let options = options.clone();
-            move || {
-                let mask = Mask::of_map(&map, size, (photo.width, photo.height))?;
-                image::compose(photo, mask, &options)
-            }
-        })
-        .await?;
+        let composed: Composed = self
+            .timed(&permit, &mut spent.compose, {
+                let options = options.clone();
+                move || {
+                    let mask = Mask::of_map(&map, size, (photo.width, photo.height))?;
+                    image::compose(photo, mask, &options)
+                }
+            })
+            .await?;
 
         tell(JobStep::Encode).await;
-        let encoded = timed(&permit, &mut spent.encode, move || image::encode(composed, &options)).await?;
+        let encoded =
+            self.timed(&permit, &mut spent.encode, move || image::encode(composed, &options)).await?;
         Ok(Done { encoded, notes, spent, permit })
+    }
+
+    /// Runs a step on a blocking thread and adds its own time, without the wait for the thread.
+    async fn timed<T: Send + 'static>(
+        &self,
+        permit: &Permit,
+        spent: &mut Duration,
+        step: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+    ) -> Result<T, PipelineError> {
+        let permit = Arc::clone(permit);
+        let threads = self.threads.clone();
+        let thread = tokio::task::spawn_blocking(move || {
+            let _held = permit;
+            let step = || {
+                let begun = Instant::now();
+                (step(), begun.elapsed())
+            };
+            match threads {
+                Some(threads) => threads.install(step),
+                None => step(),
+            }
+        });
+        match thread.await {
+            Ok((result, took)) => {
+                *spent += took;
+                Ok(result?)
+            }
+            Err(error) if error.is_panic() => {
+                Err(PipelineError::Panic(infer::describe(error.into_panic().as_ref())))
+            }
+            Err(_) => Err(PipelineError::Ended),
+        }
     }
 
     /// From the header, before anything is allocated for the pixels.
@@ -189,30 +227,6 @@ impl Pipeline {
     }
 }
 
-/// Runs a step on a blocking thread and adds its own time, without the wait for the thread.
-async fn timed<T: Send + 'static>(
-    permit: &Permit,
-    spent: &mut Duration,
-    step: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
-) -> Result<T, PipelineError> {
-    let permit = Arc::clone(permit);
-    let thread = tokio::task::spawn_blocking(move || {
-        let _held = permit;
-        let begun = Instant::now();
-        (step(), begun.elapsed())
-    });
-    match thread.await {
-        Ok((result, took)) => {
-            *spent += took;
-            Ok(result?)
-        }
-        Err(error) if error.is_panic() => {
-            Err(PipelineError::Panic(infer::describe(error.into_panic().as_ref())))
-        }
-        Err(_) => Err(PipelineError::Ended),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,7 +236,8 @@ mod tests {
         let inference = Inference::spawn().expect("a thread");
         let pipeline = |limit| {
             let limits = Limits { max_pixels: 10_000_000 };
-            Pipeline { inference: inference.clone(), limits, pixels: Pixels::new(4 << 20, Some(limit)) }
+            let pixels = Pixels::new(4 << 20, Some(limit));
+            Pipeline { inference: inference.clone(), limits, pixels, threads: None }
         };
         // 1448 by 1086 pixels, six bytes each, and the fixed part.
         let cat = include_bytes!("../../tests/data/cat.jpg");

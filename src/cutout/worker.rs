@@ -48,7 +48,7 @@ pub struct Workers {
 /// the job that it has, and who drains closes the queue.
 pub fn spawn_workers(workers: Workers, tracker: &TaskTracker, draining: &CancellationToken) {
     let Workers { jobs, pool, inference, results, links, pace, limits, pixels, .. } = workers;
-    let pipeline = Pipeline { inference, limits, pixels };
+    let pipeline = Pipeline { inference, limits, pixels, threads: None };
     let work = Work { jobs, pipeline, results, links, pace, job_timeout: workers.job_timeout };
     let shared = Arc::new(Shared { work, pool, previews: workers.previews, draining: draining.clone() });
     for _ in 0..workers.count {

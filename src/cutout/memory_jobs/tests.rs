@@ -127,3 +127,18 @@ async fn a_job_can_be_told_of_until_it_has_ended_whoever_has_it() {
     assert_eq!(told.iter().filter(|entry| entry.event == word()).count(), 2);
     assert!(matches!(&told.last().expect("an end").event, Event::Job(job) if job.status.is_end()));
 }
+
+#[tokio::test]
+async fn a_word_that_comes_with_the_jobs_end_comes_before_it_or_not_at_all() {
+    let queue = fixture().await;
+    queue.push("u1").await;
+    let id = JobId::of(&queue.session, &UploadId::try_from("u1".to_owned()).expect("an id"));
+    let slot = queue.jobs.slot(&id).expect("it waits");
+    let held = slot.fence.lock().await;
+    let mut end = queue.jobs.cancel(&id);
+    assert!(futures_util::poll!(&mut end).is_pending());
+    let mut word = queue.jobs.tell(&id, Event::Reset { reason: "a word".to_owned() });
+    assert!(futures_util::poll!(&mut word).is_pending(), "the job is still here");
+    drop(held);
+    assert_eq!((end.await, word.await), (Ok(true), false));
+}

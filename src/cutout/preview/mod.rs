@@ -5,8 +5,8 @@
 //!     └──▶ preview, if the job would wait ─▶ results ─▶ told, unless the job has ended
 //! ```
 //!
-//! The small model has a thread and a few of the cores of its own, so that it takes neither the channels' nor
-//! the large model's. It makes cutouts too: for who asks for `model=preview`, and for those whom the pool has
+//! The small model has threads of its own, for half of the cores, so that it takes neither the channels' nor the
+//! large model's and needn't wait for them. It makes cutouts too: for who asks for `model=preview`, and for those whom the pool has
 //! failed. Needs no model of the pool in this process: a gateway has none.
 
 mod jobs;
@@ -157,8 +157,10 @@ impl Previews {
         draining: &CancellationToken,
     ) -> std::io::Result<Arc<Self>> {
         let PreviewParts { jobs, logs, pool, pace, results, links, loader, known, limits, .. } = parts;
-        let inference = Inference::spawn_with(threads())?;
-        let full = Pipeline { inference, limits, pixels: parts.cutout_pixels };
+        let threads = Arc::new(threads()?);
+        let inference = Inference::spawn_in(Arc::clone(&threads))?;
+        let full =
+            Pipeline { inference, limits, pixels: parts.cutout_pixels, threads: Some(Arc::clone(&threads)) };
         let own_pace = Arc::new(Pace::new(1));
         let own = Arc::new(MemoryJobs::beside(CUTOUTS, logs, Arc::clone(&own_pace)));
         let work = |jobs: Arc<dyn Jobs>| Work {
@@ -174,7 +176,7 @@ impl Previews {
             stand_in: work(Arc::clone(&jobs)),
             own,
             pipeline: Pipeline { pixels: parts.pixels, ..full },
-            model: SmallModel::new(loader, known),
+            model: SmallModel::new(loader, known, threads),
             jobs,
             pool,
             pace,
@@ -433,8 +435,10 @@ impl Previews {
     }
 }
 
-/// Half of the cores: the rest is for the channels, and for the large model where it is here too.
-fn threads() -> usize {
+/// For all that previews compute, half of the cores: the rest is for the channels, and for the large model where
+/// it is here too.
+fn threads() -> std::io::Result<rayon::ThreadPool> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (cores / 2).clamp(1, MOST_THREADS)
+    let threads = rayon::ThreadPoolBuilder::new().num_threads((cores / 2).clamp(1, MOST_THREADS));
+    threads.thread_name(|n| format!("preview {n}")).build().map_err(std::io::Error::other)
 }

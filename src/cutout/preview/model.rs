@@ -23,12 +23,14 @@ enum State {
 pub(super) struct SmallModel {
     loader: Arc<dyn Loader>,
     known: Arc<Known>,
+    /// Where it is primed.
+    threads: Arc<rayon::ThreadPool>,
     state: watch::Sender<State>,
 }
 
 impl SmallModel {
-    pub(super) fn new(loader: Arc<dyn Loader>, known: Known) -> Self {
-        Self { loader, known: Arc::new(known), state: watch::Sender::new(State::Loading) }
+    pub(super) fn new(loader: Arc<dyn Loader>, known: Known, threads: Arc<rayon::ThreadPool>) -> Self {
+        Self { loader, known: Arc::new(known), threads, state: watch::Sender::new(State::Loading) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -43,7 +45,9 @@ impl SmallModel {
     pub(super) async fn load(&self) {
         loop {
             let (loader, known) = (Arc::clone(&self.loader), Arc::clone(&self.known));
-            let loading = tokio::task::spawn_blocking(move || prove(loader.as_ref(), &known)).await;
+            let threads = Arc::clone(&self.threads);
+            let load = move || threads.install(|| prove(loader.as_ref(), &known));
+            let loading = tokio::task::spawn_blocking(load).await;
             let error = match loading {
                 Ok(Ok(segmenter)) => {
                     tracing::info!(model = self.name(), "previews can be made");

@@ -243,6 +243,7 @@ async fn only_so_many_wait() {
         // The queue has its own bound.
         fixture.jobs.cancel(&wanted.job).await.expect("here");
         fixture.previews.offer(wanted).await;
+        tokio::task::yield_now().await;
     }
     assert_eq!(fixture.previews.waiting.available_permits(), 0);
     assert!(fixture.tracker.len() <= WAITING + 4, "{} tasks", fixture.tracker.len());
@@ -296,6 +297,7 @@ async fn the_end_of_a_session_or_of_the_server_ends_its_previews() {
         let wanted = fixture.push(png(), &unwanted).await;
         fixture.previews.offer(wanted).await;
         fixture.busy().await;
+        let told = Instant::now();
         if drains {
             fixture.draining.cancel();
             fixture.tracker.close();
@@ -306,6 +308,7 @@ async fn the_end_of_a_session_or_of_the_server_ends_its_previews() {
         while fixture.previews.waiting.available_permits() < WAITING {
             tokio::task::yield_now().await;
         }
+        assert!(told.elapsed() < LONGEST / 2, "not merely given up");
         drop(open);
         assert_eq!(fixture.previews().await, 0);
     }
