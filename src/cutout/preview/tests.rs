@@ -239,7 +239,9 @@ async fn a_preview_needs_none_of_the_threads_that_the_large_network_runs_on() {
     let (open, run) = std::sync::mpsc::channel::<()>();
     let run = SyncMutex::new(run);
     // Each of them waits, for the test or for the one that does.
-    rayon::spawn_broadcast(move |_| drop(run.lock().recv()));
+    rayon::spawn_broadcast(move |_| {
+        let _ = run.lock().recv();
+    });
     let fixture = fixture(None, None).await;
     let wanted = fixture.push(png(), &CancellationToken::new()).await;
     assert_eq!(fixture.make(wanted).await.expect("ends"), Outcome::Made);
