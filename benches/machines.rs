@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use warmcut::app::{Server, known};
+use warmcut::app::Server;
 use warmcut::config::{Config, Warm};
 use warmcut::engine::Engine;
 use warmcut::protocol::{Event, RunId, Stage, StageEvent, StageStatus};
@@ -77,8 +77,7 @@ async fn one_process() {
         ..Config::default()
     };
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let loader = Arc::new(warmcut::app::default_loader(None, config.cpu));
-    let server = Server::start_with(&config, Instant::now(), loader, known().unwrap()).await.unwrap();
+    let server = Server::start(&config, Instant::now()).await.unwrap();
     let logs = server.logs();
     println!("serves http://{}", server.address);
     tokio::spawn(server.run(std::future::pending()));

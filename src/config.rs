@@ -10,8 +10,9 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum, value_parser};
 
+use crate::cutout::Pixels;
 use crate::model::device::Cpu;
-use crate::model::{ModelFile, Network, Registry};
+use crate::model::{ModelError, ModelFile, Network, Registry, U2NetLoader};
 use crate::warmup::process;
 
 pub use roles::{Auth, GatewayArgs, SharedArgs, WorkerArgs, hide_unused};
@@ -24,6 +25,12 @@ static MEMORY_LIMIT: LazyLock<Option<u64>> = LazyLock::new(|| process::memory().
 const MOST: usize = 100_000_000;
 /// More threads than any machine has cores.
 const MOST_THREADS: usize = 4096;
+/// A photo of 12 megapixels on its way to a preview, or two smaller ones.
+const PREVIEW_PIXELS: u64 = 96_000_000;
+/// One of 12 megapixels on its way to a PNG or a JPEG.
+const USUAL_PHOTO: u64 = 96_000_000;
+/// What a process takes without a model: a second model takes so much less than the first.
+const PROCESS: u64 = 30_000_000;
 /// Ten years: longer than any process lives, and short enough to be added to any clock's time.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
@@ -69,8 +76,8 @@ pub struct Config {
     /// The model that makes cutouts
     #[arg(long, value_name = "NAME", value_parser = Network::named, default_value = "u2netp")]
     pub default_model: &'static Network,
-    /// Reserved, no preview is made yet: the model that makes them while the default one isn't ready
-    /// [default: u2netp, where that isn't the default one]
+    /// The small model that makes previews while the default one isn't ready or photos wait for it, and stands
+    /// in when it fails [default: u2netp, where that isn't the default one]
     #[arg(long, value_name = "NAME", value_parser = Network::named)]
     pub preview_model: Option<&'static Network>,
     /// Threads of the network [default: one per core]
@@ -268,9 +275,58 @@ impl Config {
         Registry { files: self.model.clone(), folder: self.model_dir.clone(), cpu: self.cpu }
     }
 
-    /// The model for previews; none when it would be the one that makes the cutouts.
+    /// The model for previews; none when it would be the one that makes the cutouts, nor where it would take
+    /// the memory that a usual photo needs, unless it is asked for.
     pub fn preview(&self) -> Option<&'static Network> {
-        Some(self.preview_model.unwrap_or(Network::embedded())).filter(|name| *name != self.default_model)
+        self.preview_within(*MEMORY_LIMIT)
+    }
+
+    fn preview_within(&self, limit: Option<u64>) -> Option<&'static Network> {
+        let small = self.small_model();
+        let fits = limit.is_none_or(|limit| self.left(limit, Some(small)) >= USUAL_PHOTO);
+        Some(small)
+            .filter(|_| fits || self.preview_model.is_some())
+            .filter(|small| *small != self.default_model)
+    }
+
+    /// What of the memory is left for pixels.
+    fn left(&self, limit: u64, small: Option<&Network>) -> u64 {
+        let previews = small.map_or(0, |small| small.resident.saturating_sub(PROCESS) + PREVIEW_PIXELS);
+        self.left_beside(limit, self.default_model.resident.saturating_add(previews))
+    }
+
+    /// The same beside models that take so much.
+    fn left_beside(&self, limit: u64, models: u64) -> u64 {
+        let others = [models, self.upload_memory, self.cache_memory];
+        limit.saturating_sub(others.into_iter().fold(0, u64::saturating_add))
+    }
+
+    /// A gateway's own model: for previews, whatever its workers have.
+    pub fn small_model(&self) -> &'static Network {
+        self.preview_model.unwrap_or(Network::embedded())
+    }
+
+    /// What [`Self::pixel_limit`] is for a gateway, which has the small model alone.
+    pub fn gateway_pixel_limit(&self) -> Option<u64> {
+        let models = self.small_model().resident.saturating_add(PREVIEW_PIXELS);
+        MEMORY_LIMIT.map(|limit| self.left_beside(limit, models))
+    }
+
+    /// What it is for a worker, which has no small one.
+    pub fn worker_pixel_limit(&self) -> Option<u64> {
+        MEMORY_LIMIT.map(|limit| self.left(limit, None))
+    }
+
+    /// Loads the model for previews. What nobody asked for is built in where its folder hasn't got it.
+    ///
+    /// # Errors
+    /// When nobody has said where its weights are.
+    pub fn preview_loader(&self, small: &Network) -> Result<U2NetLoader, ModelError> {
+        let has = |folder: &PathBuf| folder.join(format!("{}.safetensors", small.name())).exists();
+        let built_in = self.preview_model.is_none() && !self.model_dir.as_ref().is_some_and(has);
+        let registry = self.registry();
+        let folder = registry.folder.clone().filter(|_| !built_in);
+        Registry { folder, ..registry }.loader(small)
     }
 
     /// Where to listen: `--listen`, else every address at `PORT`, as serverless platforms set it, else
@@ -293,9 +349,12 @@ impl Config {
     /// the model, the uploads and the cutouts. One photo too large would end the process and every
     /// session with it.
     pub fn pixel_limit(&self) -> Option<u64> {
-        let others =
-            self.default_model.resident.saturating_add(self.upload_memory).saturating_add(self.cache_memory);
-        MEMORY_LIMIT.map(|limit| limit.saturating_sub(others))
+        MEMORY_LIMIT.map(|limit| self.left(limit, self.preview()))
+    }
+
+    /// Bytes of pixels for previews at once: beside those of the cutouts, so that neither waits for the other.
+    pub fn preview_pixels(&self) -> Pixels {
+        Pixels::new(PREVIEW_PIXELS, MEMORY_LIMIT.map(|_| PREVIEW_PIXELS))
     }
 
     /// Names this deploy.
@@ -362,6 +421,7 @@ impl Default for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Loader, Stop};
 
     #[test]
     fn an_empty_command_line_is_a_whole_configuration() {
@@ -387,6 +447,43 @@ mod tests {
         assert_eq!(Config { model_dir: Some("/models".into()), ..config }.check(), Ok(()));
         let said = Config { preview_model: Some(large), ..Config::default() }.check();
         assert_eq!(said, Err(ConfigError::NoWeights { flag: "--preview-model", name: "u2net" }));
+    }
+
+    #[test]
+    fn a_second_model_takes_no_photos_place_unless_it_is_asked_for() {
+        let large = Network::named("u2net").expect("known");
+        let config = Config {
+            default_model: large,
+            upload_memory: 64_000_000,
+            cache_memory: 32_000_000,
+            ..Config::default()
+        };
+        let left = |limit| config.left(limit, config.preview_within(Some(limit)));
+        assert_eq!(config.preview_within(Some(2 << 30)), Some(Network::embedded()));
+        assert_eq!(left(2 << 30), (2 << 30) - 700_000_000 - 96_000_000 - 110_000_000 - PREVIEW_PIXELS);
+        assert_eq!(config.preview_within(Some(1 << 30)), None);
+        assert_eq!(left(1 << 30), (1 << 30) - 796_000_000);
+        let asked = Config { preview_model: Some(Network::embedded()), ..config };
+        assert_eq!(asked.preview_within(Some(1 << 30)), asked.preview_model);
+    }
+
+    #[test]
+    fn a_folder_without_the_small_model_leaves_the_one_that_is_built_in() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let large = Network::named("u2net").expect("known");
+        let config =
+            Config { default_model: large, model_dir: Some(folder.path().into()), ..Config::default() };
+        let loads = |config: &Config| {
+            let loader = config.preview_loader(Network::embedded()).expect("it has weights");
+            loader.load(&mut |_| {}, &Stop::default()).is_ok()
+        };
+        assert!(loads(&config));
+        assert!(
+            !loads(&Config { preview_model: Some(Network::embedded()), ..config.clone() }),
+            "it was asked for"
+        );
+        std::fs::write(folder.path().join("u2netp.safetensors"), "another").expect("written");
+        assert!(!loads(&config), "the folder's comes first");
     }
 
     #[test]

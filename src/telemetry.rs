@@ -105,6 +105,10 @@ fn describe() {
     describe_counter!("warmcut_uploads_received_total", "Photos that came whole");
     describe_counter!("warmcut_uploads_rejected_total", "Photos that were refused, by code");
     describe_counter!("warmcut_cache_hits_total", "Photos whose cutout was there already");
+    describe_counter!(
+        "warmcut_previews_total",
+        "Previews by outcome: made, skipped (no time, or no such photo), failed, or late (the job ended first)"
+    );
     describe_counter!("warmcut_problems_total", "Problems answered over HTTP, by code");
     describe_counter!(
         "warmcut_channels_too_slow_total",

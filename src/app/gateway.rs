@@ -1,4 +1,4 @@
-//! A gateway: holds the channels, and has no model of its own but for previews.
+//! A gateway: holds the channels, and has the small model for previews.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
-use super::{Opening, Seams, Server, keys, session_bounds, spool};
+use super::{Model, Opening, Seams, Server, image_limits, keys, session_bounds, spool};
 use crate::client;
 use crate::config::GatewayArgs;
-use crate::cutout::{Jobs, SharedStore, look_after};
+use crate::cutout::{Jobs, Links, Pixels, PreviewParts, Previews, SharedStore, look_after};
 use crate::scale::{CommandWakes, Demands, Elsewhere, HttpWakes, Keeper, Means, SharedPool};
 use crate::session::RedisSessions;
 use crate::warmup::Pool;
@@ -46,9 +46,27 @@ impl Server {
         tracker.spawn(keeper.run(draining.clone()));
         shared.jobs.count_in_turn(turn.clone());
         let jobs: Arc<dyn Jobs> = shared.jobs;
-        let theirs = (Arc::clone(&jobs), Arc::clone(&pool));
+        let small = config.small_model();
+        let Model { loader, known } = Model::of(config.preview_loader(small)?, small)?;
+        let parts = PreviewParts {
+            jobs: Arc::clone(&jobs),
+            logs: shared.logs.clone(),
+            pool: Arc::clone(&pool),
+            pace: shared.pace,
+            results: shared.results.clone(),
+            links: Links::new(shared.secret.clone()),
+            loader,
+            known,
+            limits: image_limits(config),
+            pixels: config.preview_pixels(),
+            cutout_pixels: Pixels::new(config.pixel_memory, config.gateway_pixel_limit()),
+            job_timeout: config.job_timeout,
+        };
+        let previews = Some(Previews::spawn(parts, &tracker, &draining)?);
+        let theirs = (Arc::clone(&jobs), Arc::clone(&pool), previews.clone());
         tracker.spawn(in_turn(turn.clone(), draining.clone(), move |end| {
-            look_after(Arc::clone(&theirs.0), Arc::clone(&theirs.1), end)
+            let (jobs, pool, previews) = theirs.clone();
+            look_after(jobs, pool, previews, end)
         }));
         let (store, keep) = (shared.store, config.keep);
         tracker.spawn(in_turn(turn, draining, move |end| sweep(store.clone(), keep, end)));
@@ -58,6 +76,7 @@ impl Server {
             sessions,
             pool,
             jobs,
+            previews,
             results: shared.results,
             secret: shared.secret,
             models: vec![config.default_model.name().to_owned()],

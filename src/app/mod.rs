@@ -19,10 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::cutout::intake::{Parts, UploadLimits};
-use crate::cutout::{Blobs, Intake, Jobs, Links, Results, image};
+use crate::cutout::{Blobs, Intake, Jobs, Links, Previews, Results, image};
 use crate::http::{self, Admission, App, AppState, Keys};
 use crate::model::device::Cpu;
-use crate::model::{Network, Registry, U2NetLoader};
+use crate::model::{Loader, Network, Registry, U2NetLoader};
 use crate::protocol::{Code, Limits, Problem};
 use crate::scale::Demands;
 use crate::session::token::Secret;
@@ -39,6 +39,20 @@ const JOBS_FINISH: Duration = Duration::from_secs(5);
 const CONNECTIONS_END: Duration = Duration::from_millis(1500);
 
 const KNOWN_PHOTO: &[u8] = include_bytes!("../../models/known/photo.jpg");
+
+/// A model, and the known photo with what it must say of that.
+pub struct Model {
+    /// Loads it.
+    pub loader: Arc<dyn Loader>,
+    /// Proves it.
+    pub known: Known,
+}
+
+impl Model {
+    fn of(loader: U2NetLoader, network: &Network) -> anyhow::Result<Self> {
+        Ok(Self { loader: Arc::new(loader), known: known_to(network)? })
+    }
+}
 
 /// A server that listens.
 pub struct Server {
@@ -123,6 +137,7 @@ struct Seams {
     sessions: Arc<dyn Sessions>,
     pool: Arc<dyn Pool>,
     jobs: Arc<dyn Jobs>,
+    previews: Option<Arc<Previews>>,
     results: Arc<dyn Results>,
     secret: Secret,
     /// The models that may be asked for, the default first.
@@ -147,7 +162,9 @@ impl Server {
         let Opening { listener, address, metrics, tracker, draining, closing, .. } = opening;
         warn_of_open_door(&address, keys.is_some());
         tokio::task::spawn_blocking(spool.sweeper());
-        let Seams { logs, sessions, pool, jobs, results, secret, models, demands } = seams;
+        let Seams { logs, sessions, pool, jobs, previews, results, secret, models, demands } = seams;
+        // Those that ask for the small model are in this process.
+        let jobs = previews.as_ref().map_or(jobs, |previews| previews.all_jobs());
         let uploads =
             Arc::new(Blobs::new(&spool.folder("uploads")?, config.upload_memory, config.upload_disk)?);
         let intake = Intake::new(Parts {
@@ -159,6 +176,7 @@ impl Server {
             links: Links::new(secret.clone()),
             limits: UploadLimits { max_bytes: config.max_upload_bytes, image: image_limits(config) },
             models,
+            previews,
         });
         tokio::spawn(Arc::clone(&intake).sweep());
         let app = Arc::new(App {

@@ -5,30 +5,31 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Opening, Seams, Server, image_limits, keys, known_to, session_bounds, spool};
+use super::{Model, Opening, Seams, Server, image_limits, keys, session_bounds, spool};
 use crate::config::{Config, Warm};
 use crate::cutout::{
-    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Results, Workers, look_after,
-    spawn_workers,
+    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Pixels, PreviewParts, Previews,
+    Results, Workers, look_after, spawn_workers,
 };
-use crate::model::Loader;
 use crate::session::token::Secret;
 use crate::session::{Logs, MemoryLogs, MemorySessions};
-use crate::warmup::{Cause, Known, LocalPool, OwnHistory, OwnRunLog, Phase, Pool};
+use crate::warmup::{Cause, LocalPool, OwnHistory, OwnRunLog, Phase, Pool};
 
 impl Server {
     /// Listens and begins to warm. `process_started` is the kernel's start of the process.
     pub async fn start(config: &Config, process_started: Instant) -> anyhow::Result<Self> {
-        let loader = Arc::new(config.registry().loader(config.default_model)?);
-        Self::start_with(config, process_started, loader, known_to(config.default_model)?).await
+        let network = config.default_model;
+        let default = Model::of(config.registry().loader(network)?, network)?;
+        let preview = config.preview().map(|small| Model::of(config.preview_loader(small)?, small));
+        Self::start_with(config, process_started, default, preview.transpose()?).await
     }
 
-    /// The same with another model.
+    /// The same with another model, and another one for previews.
     pub async fn start_with(
         config: &Config,
         process_started: Instant,
-        loader: Arc<dyn Loader>,
-        known: Known,
+        Model { loader, known }: Model,
+        preview: Option<Model>,
     ) -> anyhow::Result<Self> {
         let keys = keys(config)?;
         let opening = Opening::new(config, false).await?;
@@ -54,27 +55,48 @@ impl Server {
         let pace = Arc::new(Pace::new(config.workers));
         let jobs: Arc<dyn Jobs> =
             Arc::new(MemoryJobs::new(config.queue, Arc::clone(&logs), Arc::clone(&pace)));
+        let shared: Arc<dyn Pool> = Arc::new(Arc::clone(&pool));
+        let links = Links::new(secret.clone());
+        let pixels = Pixels::new(config.pixel_memory, config.pixel_limit());
+        let previews = preview.map(|Model { loader, known }| {
+            let parts = PreviewParts {
+                jobs: Arc::clone(&jobs),
+                logs: Arc::clone(&logs),
+                pool: Arc::clone(&shared),
+                pace: Arc::clone(&pace),
+                results: Arc::clone(&results),
+                links: links.clone(),
+                loader,
+                known,
+                limits: image_limits(config),
+                pixels: config.preview_pixels(),
+                cutout_pixels: pixels.clone(),
+                job_timeout: config.job_timeout,
+            };
+            Previews::spawn(parts, &tracker, &draining)
+        });
+        let previews = previews.transpose()?;
         let workers = Workers {
             jobs: Arc::clone(&jobs),
             pool: Arc::clone(&pool),
             inference: Inference::spawn()?,
             results: Arc::clone(&results),
-            links: Links::new(secret.clone()),
+            links,
             pace,
             limits: image_limits(config),
-            pixel_bytes: config.pixel_memory,
-            pixel_limit: config.pixel_limit(),
+            pixels,
             job_timeout: config.job_timeout,
             count: config.workers.max(1),
         };
         spawn_workers(workers, &tracker, &draining);
-        let shared: Arc<dyn Pool> = Arc::new(Arc::clone(&pool));
-        tracker.spawn(look_after(Arc::clone(&jobs), Arc::clone(&shared), draining));
+        let (jobs_too, pool_too) = (Arc::clone(&jobs), Arc::clone(&shared));
+        tracker.spawn(look_after(jobs_too, pool_too, previews.clone(), draining));
         let seams = Seams {
             logs,
             sessions,
             pool: shared,
             jobs: Arc::clone(&jobs),
+            previews,
             results,
             secret,
             models,

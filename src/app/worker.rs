@@ -12,16 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::shared::Shared;
-use super::{CONNECTIONS_END, JOBS_FINISH, Opening, image_limits, known_to};
+use super::{CONNECTIONS_END, JOBS_FINISH, Model, Opening, image_limits};
 use crate::clock;
 use crate::config::WorkerArgs;
-use crate::cutout::{Inference, Jobs, Links, RedisJobs, Workers, spawn_workers};
+use crate::cutout::{Inference, Jobs, Links, Pixels, RedisJobs, Workers, spawn_workers};
 use crate::http::serve::serve;
 use crate::http::wake::{self, WakeApp};
-use crate::model::Loader;
 use crate::protocol::{Code, Problem};
 use crate::scale::{Life, Member};
-use crate::warmup::{Cause, Known, LocalPool, Phase, Pool};
+use crate::warmup::{Cause, LocalPool, Phase, Pool};
 
 /// How many may hold it awake, and look at it.
 const CONNECTIONS: usize = 1024;
@@ -46,16 +45,15 @@ impl Worker {
     /// Listens, joins the pool and begins to warm.
     pub async fn start(args: &WorkerArgs, process_started: Instant) -> anyhow::Result<Self> {
         let config = &args.serve;
-        let loader = Arc::new(config.registry().loader(config.default_model)?);
-        Self::start_with(args, process_started, loader, known_to(config.default_model)?).await
+        let network = config.default_model;
+        Self::start_with(args, process_started, Model::of(config.registry().loader(network)?, network)?).await
     }
 
     /// The same with another model.
     pub async fn start_with(
         args: &WorkerArgs,
         process_started: Instant,
-        loader: Arc<dyn Loader>,
-        known: Known,
+        Model { loader, known }: Model,
     ) -> anyhow::Result<Self> {
         let config = &args.serve;
         let opening = Opening::new(config, true).await?;
@@ -81,8 +79,7 @@ impl Worker {
             links: Links::new(shared.secret),
             pace: shared.pace,
             limits: image_limits(config),
-            pixel_bytes: config.pixel_memory,
-            pixel_limit: config.pixel_limit(),
+            pixels: Pixels::new(config.pixel_memory, config.worker_pixel_limit()),
             job_timeout: config.job_timeout,
             count: config.workers.max(1),
         };

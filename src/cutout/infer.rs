@@ -53,16 +53,26 @@ struct Command {
 pub struct Inference(mpsc::Sender<Command>);
 
 impl Inference {
-    /// Starts the thread.
+    /// Starts the thread; the network runs on every core.
     pub fn spawn() -> std::io::Result<Self> {
+        Self::start("inference", None)
+    }
+
+    /// The same for a network that has threads of its own, and leaves the others alone.
+    pub(super) fn spawn_in(threads: Arc<rayon::ThreadPool>) -> std::io::Result<Self> {
+        Self::start("preview", Some(threads))
+    }
+
+    fn start(name: &str, threads: Option<Arc<rayon::ThreadPool>>) -> std::io::Result<Self> {
         let (commands, mut received) = mpsc::channel::<Command>(COMMANDS);
-        std::thread::Builder::new().name("inference".into()).spawn(move || {
+        std::thread::Builder::new().name(name.into()).spawn(move || {
             while let Some(command) = received.blocking_recv() {
                 if command.reply.is_closed() {
                     continue;
                 }
                 let Command { segmenter, rgb, asked, span, reply } = command;
-                let answer = span.in_scope(|| infer(segmenter.as_ref(), &rgb, asked));
+                let run = || span.in_scope(|| infer(segmenter.as_ref(), &rgb, asked));
+                let answer = threads.as_ref().map_or_else(run, |threads| threads.install(run));
                 drop(segmenter);
                 // The asker may have gone meanwhile.
                 let _ = reply.send(answer);

@@ -23,8 +23,8 @@ pub struct NewJob {
     pub session: SessionId,
     /// What it was born from.
     pub upload: UploadId,
-    /// The photo's bytes.
-    pub photo: Blob,
+    /// The photo's bytes; a preview may still read them when the job has ended.
+    pub photo: Arc<Blob>,
     /// What is wanted.
     pub options: Options,
     /// The name that its result will have: the same for the same photo, options and model.
@@ -104,11 +104,17 @@ pub trait Jobs: Send + Sync + 'static {
     /// The next job; waits for one.
     async fn claim(&self) -> Claimed;
 
+    /// The next job, if one waits.
+    async fn try_claim(&self) -> Option<Claimed>;
+
     /// Gives a job back, to the head of the queue.
     async fn release(&self, job: &JobId, lease: Lease);
 
     /// Tells of a running job; false, and nothing is told, when the lease is no longer good.
     async fn report(&self, job: &JobId, lease: Lease, event: Event) -> bool;
+
+    /// Tells of a job that is here, whoever has it; false, and nothing is told, once it has ended.
+    async fn tell(&self, job: &JobId, event: Event) -> bool;
 
     /// Ends a running job and tells its last events, in one step; false when the lease is no longer good.
     async fn finish(&self, job: &JobId, lease: Lease, events: Vec<Event>) -> bool;

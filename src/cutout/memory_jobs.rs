@@ -59,6 +59,8 @@ pub struct MemoryJobs {
     limit: usize,
     logs: Arc<dyn Logs>,
     pace: Arc<Pace>,
+    /// Whether the gauges are of this queue.
+    gauged: bool,
     pushed: Notify,
     changed: Notify,
 }
@@ -72,9 +74,15 @@ impl MemoryJobs {
             limit,
             logs,
             pace,
+            gauged: true,
             pushed: Notify::new(),
             changed: Notify::new(),
         }
+    }
+
+    /// A queue beside that of the pool: what waits in it is no reason for more workers, so no gauge has it.
+    pub(super) fn beside(limit: usize, logs: Arc<dyn Logs>, pace: Arc<Pace>) -> Self {
+        Self { gauged: false, ..Self::new(limit, logs, pace) }
     }
 
     fn full(&self) -> JobsError {
@@ -138,11 +146,14 @@ impl MemoryJobs {
     }
 
     fn gauge(&self, inner: &Inner) {
+        if !self.gauged {
+            return;
+        }
         metrics::gauge!("warmcut_jobs_waiting").set(inner.waiting.len() as f64);
         metrics::gauge!("warmcut_jobs_running").set((inner.live.len() - inner.waiting.len()) as f64);
     }
 
-    async fn tell(&self, slot: &Slot, told: Told) {
+    async fn tell_place(&self, slot: &Slot, told: Told) {
         let fence = slot.fence.lock().await;
         // Claimed or ended since it was looked at: its place is no news any more.
         if fence.ended || fence.lease.is_some() {
@@ -199,17 +210,22 @@ impl Jobs for MemoryJobs {
 
     async fn claim(&self) -> Claimed {
         loop {
-            let claimed = {
+            if let Some(claimed) = self.try_claim().await {
+                return claimed;
+            }
+            self.pushed.notified().await;
+        }
+    }
+
+    async fn try_claim(&self) -> Option<Claimed> {
+        loop {
+            let (slot, lease) = {
                 let mut inner = self.inner.lock();
                 inner.leases += 1;
                 let lease = Lease(inner.leases);
                 let slot = inner.waiting.pop_front();
                 self.gauge(&inner);
-                slot.map(|slot| (slot, lease))
-            };
-            let Some((slot, lease)) = claimed else {
-                self.pushed.notified().await;
-                continue;
+                (slot?, lease)
             };
             // Another worker may be waiting for the job behind this one.
             self.pushed.notify_one();
@@ -223,7 +239,7 @@ impl Jobs for MemoryJobs {
             }
             fence.lease = Some(lease);
             self.changed.notify_one();
-            return Claimed { job: Arc::clone(&slot.job), lease, canceled: slot.canceled.clone() };
+            return Some(Claimed { job: Arc::clone(&slot.job), lease, canceled: slot.canceled.clone() });
         }
     }
 
@@ -249,6 +265,15 @@ impl Jobs for MemoryJobs {
             self.append(&slot, event).await;
         }
         good
+    }
+
+    async fn tell(&self, job: &JobId, event: Event) -> bool {
+        let Some(slot) = self.slot(job) else { return false };
+        let fence = slot.fence.lock().await;
+        if !fence.ended {
+            self.append(&slot, event).await;
+        }
+        !fence.ended
     }
 
     async fn finish(&self, job: &JobId, lease: Lease, events: Vec<Event>) -> bool {
@@ -308,7 +333,7 @@ impl Jobs for MemoryJobs {
                 Some((last, at)) if last.status == told.status && at.elapsed() < POSITION_EVERY => {
                     later = true
                 }
-                _ => self.tell(slot, told).await,
+                _ => self.tell_place(slot, told).await,
             }
         }
         later

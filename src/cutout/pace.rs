@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::Depth;
 use crate::clock;
 use crate::protocol::Eta;
 use crate::warmup::Percentiles;
@@ -50,6 +51,14 @@ impl Pace {
         self.usual()?.remaining(clock::millis(since))
     }
 
+    /// Whether the last of those that wait does so for longer than this; before five jobs were measured,
+    /// whether it waits for another one at all.
+    pub fn is_longer(&self, depth: Depth, than: Duration) -> bool {
+        let before = (depth.waiting + depth.running).saturating_sub(1) as u64;
+        let rounds = before / self.workers.load(Ordering::Relaxed);
+        self.usual().map_or(rounds > 0, |usual| usual.p50 * rounds > clock::millis(than))
+    }
+
     /// What a job takes here; none for too few.
     pub fn measured(&self) -> Option<Percentiles> {
         Percentiles::of(self.recent.lock().iter())
@@ -88,5 +97,16 @@ mod tests {
         assert_eq!(pace.queued(1), Some(Eta { p50: 300, p90: 500 }));
         assert_eq!(pace.queued(4), Some(Eta { p50: 600, p90: 1000 }));
         assert_eq!(pace.running(Duration::from_millis(600)), None, "past its p90");
+    }
+
+    #[test]
+    fn a_queue_is_long_by_what_its_jobs_take_or_where_that_is_unknown_once_somebody_waits() {
+        let (pace, second) = (Pace::new(2), Duration::from_secs(1));
+        let is_long = |waiting, running| pace.is_longer(Depth { waiting, running }, second);
+        assert!(!is_long(1, 0) && !is_long(1, 1) && !is_long(0, 2), "a worker is free, or has it");
+        assert!(is_long(1, 2), "nobody knows how long the two take");
+        (0..5).for_each(|_| pace.record(Duration::from_millis(400)));
+        assert!(!is_long(3, 2) && !is_long(4, 2), "two rounds");
+        assert!(is_long(5, 2), "three");
     }
 }

@@ -7,8 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::image::{self, Composed, Encoded, ImageError, Limits, Mask, Seen};
 use super::infer::{InferError, Inference, Inferred};
-use super::jobs::NewJob;
-use super::{BlobError, infer};
+use super::{Blob, BlobError, infer};
 use crate::model::Segmenter;
 use crate::protocol::options::Options;
 use crate::protocol::{Code, JobStep, Problem};
@@ -20,14 +19,35 @@ const PERMIT: u64 = 64 << 10;
 /// canceled or timed out still has its pixels.
 pub(super) type Permit = Arc<OwnedSemaphorePermit>;
 
+/// Bytes of pixels at once, for all who share it.
+#[derive(Clone, Debug)]
+pub struct Pixels {
+    semaphore: Arc<Semaphore>,
+    permits: u32,
+    /// Bytes that one photo may take at most.
+    limit: Option<u64>,
+}
+
+impl Pixels {
+    /// Holds at most so many bytes at once; a photo that needs more than all of them runs alone, and one that
+    /// needs more than the limit is refused.
+    pub fn new(bytes: u64, limit: Option<u64>) -> Self {
+        // Many together may not take more than one may.
+        let bytes = bytes.min(limit.unwrap_or(u64::MAX));
+        let permits = u32::try_from((bytes / PERMIT).max(1)).unwrap_or(u32::MAX);
+        Self { semaphore: Arc::new(Semaphore::new(permits as usize)), permits, limit }
+    }
+}
+
 /// What jobs share while they compute.
+#[derive(Clone)]
 pub(super) struct Pipeline {
     pub(super) inference: Inference,
     pub(super) limits: Limits,
-    pixels: Arc<Semaphore>,
-    permits: u32,
-    /// Bytes of pixels that one photo may take at most.
-    pixel_limit: Option<u64>,
+    pub(super) pixels: Pixels,
+    /// Where its steps compute; on all cores without. Steps that shared threads with another network would wait
+    /// for its whole run.
+    pub(super) threads: Option<Arc<rayon::ThreadPool>>,
 }
 
 /// A finished job.
@@ -105,37 +125,24 @@ pub(super) fn image_problem(error: &ImageError) -> Problem {
 }
 
 impl Pipeline {
-    /// Holds at most so many bytes of pixels at once; a photo that needs more than all of them runs
-    /// alone, and one that needs more than the limit is refused.
-    pub(super) fn new(
-        inference: Inference,
-        limits: Limits,
-        (pixel_bytes, pixel_limit): (u64, Option<u64>),
-    ) -> Self {
-        // Many together may not take more than one may.
-        let pixel_bytes = pixel_bytes.min(pixel_limit.unwrap_or(u64::MAX));
-        let permits = u32::try_from((pixel_bytes / PERMIT).max(1)).unwrap_or(u32::MAX);
-        let pixels = Arc::new(Semaphore::new(permits as usize));
-        Self { inference, limits, pixels, permits, pixel_limit }
-    }
-
-    /// Runs a job; `tell` is told of each step before it begins.
+    /// Cuts a photo out; `tell` is told of each step before it begins.
     ///
     /// # Cancel safety
     /// Dropping the future stops before the next step; a step under way ends by itself and its result
     /// is thrown away.
     pub(super) async fn run<T: Future<Output = ()>>(
         &self,
-        job: &NewJob,
+        photo: &Blob,
+        options: &Options,
         segmenter: Arc<dyn Segmenter>,
         mut tell: impl FnMut(JobStep) -> T,
     ) -> Result<Done, PipelineError> {
         let mut spent = Spent::default();
-        let bytes = job.photo.bytes().await?;
+        let bytes = photo.bytes().await?;
         let waiting = Instant::now();
         let (limits, size) = (self.limits, segmenter.size());
-        let permits = self.permits_for(&bytes, &job.options, size)?;
-        let permit: Permit = Arc::clone(&self.pixels)
+        let permits = self.permits_for(&bytes, options, size)?;
+        let permit: Permit = Arc::clone(&self.pixels.semaphore)
             .acquire_many_owned(permits)
             .await
             .map_err(|_| PipelineError::Ended)?
@@ -143,8 +150,9 @@ impl Pipeline {
         spent.waited += waiting.elapsed();
 
         tell(JobStep::Decode).await;
-        let options = job.options.clone();
-        let decoded = timed(&permit, &mut spent.decode, move || image::see(&bytes, &limits, &options, size));
+        let asked = options.clone();
+        let decoded =
+            self.timed(&permit, &mut spent.decode, move || image::see(&bytes, &limits, &asked, size));
         let Seen { photo, input } = decoded.await?;
         let mut notes = Vec::new();
         if photo.animated {
@@ -157,55 +165,65 @@ impl Pipeline {
         spent.infer = took;
 
         tell(JobStep::Compose).await;
-        let options = job.options.clone();
-        let composed: Composed = timed(&permit, &mut spent.compose, {
-            let options = options.clone();
-            move || {
-                let mask = Mask::of_map(&map, size, (photo.width, photo.height))?;
-                image::compose(photo, mask, &options)
-            }
-        })
-        .await?;
+        let options = options.clone();
+        let composed: Composed = self
+            .timed(&permit, &mut spent.compose, {
+                let options = options.clone();
+                move || {
+                    let mask = Mask::of_map(&map, size, (photo.width, photo.height))?;
+                    image::compose(photo, mask, &options)
+                }
+            })
+            .await?;
 
         tell(JobStep::Encode).await;
-        let encoded = timed(&permit, &mut spent.encode, move || image::encode(composed, &options)).await?;
+        let encoded =
+            self.timed(&permit, &mut spent.encode, move || image::encode(composed, &options)).await?;
         Ok(Done { encoded, notes, spent, permit })
+    }
+
+    /// Runs a step on a blocking thread and adds its own time, without the wait for the thread.
+    async fn timed<T: Send + 'static>(
+        &self,
+        permit: &Permit,
+        spent: &mut Duration,
+        step: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+    ) -> Result<T, PipelineError> {
+        let permit = Arc::clone(permit);
+        let threads = self.threads.clone();
+        let thread = tokio::task::spawn_blocking(move || {
+            let _held = permit;
+            let step = || {
+                let begun = Instant::now();
+                (step(), begun.elapsed())
+            };
+            match threads {
+                Some(threads) => threads.install(step),
+                None => step(),
+            }
+        });
+        match thread.await {
+            Ok((result, took)) => {
+                *spent += took;
+                Ok(result?)
+            }
+            Err(error) if error.is_panic() => {
+                Err(PipelineError::Panic(infer::describe(error.into_panic().as_ref())))
+            }
+            Err(_) => Err(PipelineError::Ended),
+        }
     }
 
     /// From the header, before anything is allocated for the pixels.
     fn permits_for(&self, bytes: &[u8], options: &Options, size: u32) -> Result<u32, ImageError> {
         let probe = image::probe(bytes, &self.limits)?;
         let needed = image::peak_bytes(&probe, options, size);
-        if let Some(limit) = self.pixel_limit.filter(|limit| needed > *limit) {
+        if let Some(limit) = self.pixels.limit.filter(|limit| needed > *limit) {
             let (width, height) = (probe.width, probe.height);
             return Err(ImageError::TooMuchMemory { width, height, needed, limit });
         }
         let needed = needed / PERMIT + 1;
-        Ok(u32::try_from(needed).unwrap_or(u32::MAX).min(self.permits))
-    }
-}
-
-/// Runs a step on a blocking thread and adds its own time, without the wait for the thread.
-async fn timed<T: Send + 'static>(
-    permit: &Permit,
-    spent: &mut Duration,
-    step: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
-) -> Result<T, PipelineError> {
-    let permit = Arc::clone(permit);
-    let thread = tokio::task::spawn_blocking(move || {
-        let _held = permit;
-        let begun = Instant::now();
-        (step(), begun.elapsed())
-    });
-    match thread.await {
-        Ok((result, took)) => {
-            *spent += took;
-            Ok(result?)
-        }
-        Err(error) if error.is_panic() => {
-            Err(PipelineError::Panic(infer::describe(error.into_panic().as_ref())))
-        }
-        Err(_) => Err(PipelineError::Ended),
+        Ok(u32::try_from(needed).unwrap_or(u32::MAX).min(self.pixels.permits))
     }
 }
 
@@ -218,7 +236,8 @@ mod tests {
         let inference = Inference::spawn().expect("a thread");
         let pipeline = |limit| {
             let limits = Limits { max_pixels: 10_000_000 };
-            Pipeline::new(inference.clone(), limits, (4 << 20, Some(limit)))
+            let pixels = Pixels::new(4 << 20, Some(limit));
+            Pipeline { inference: inference.clone(), limits, pixels, threads: None }
         };
         // 1448 by 1086 pixels, six bytes each, and the fixed part.
         let cat = include_bytes!("../../tests/data/cat.jpg");

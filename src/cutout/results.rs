@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{Blob, BlobError, Blobs};
 use crate::clock;
 use crate::protocol::options::Options;
-use crate::protocol::{CutoutEvent, CutoutId, Delivery, JobId, SessionId, Timings};
+use crate::protocol::{CutoutEvent, CutoutId, Delivery, JobId, PreviewEvent, SessionId, Timings};
 use crate::session::token::Secret;
 
 /// A finished cutout.
@@ -194,6 +194,21 @@ impl Links {
     /// Signed with the server's secret.
     pub fn new(secret: Secret) -> Self {
         Self { secret }
+    }
+
+    /// What a session's log says of a preview.
+    pub fn preview(&self, session: &SessionId, job: &JobId, preview: &Cutout) -> PreviewEvent {
+        PreviewEvent {
+            job: job.clone(),
+            id_cutout: preview.id.clone(),
+            url: format!("/v1/sessions/{session}/jobs/{job}/preview"),
+            mime: preview.mime.to_owned(),
+            width: preview.width,
+            height: preview.height,
+            bytes: preview.len(),
+            model: preview.model.clone(),
+            delivery: Delivery::Url,
+        }
     }
 
     /// What a session's log says of a cutout.

@@ -52,8 +52,11 @@ pub(super) async fn cutouts(
         let query = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
         let pairs: Vec<(String, String)> = query.into_owned().collect();
         // Before anything is woken. `upload`, `wait` and `token` are a session's words and unknown here.
-        options_of(&pairs)?;
-        app.pool.ensure_warm(Cause::explicit("cutouts")).await?;
+        let options = options_of(&pairs)?;
+        app.intake.judge_model(&options)?;
+        if app.intake.needs_pool(&options) {
+            app.pool.ensure_warm(Cause::explicit("cutouts")).await?;
+        }
         let session = Arc::new(Session::detached(shop));
         app.logs.create(&session.id).await?;
         let ends = Ends { session: Arc::clone(&session), logs: Arc::clone(&app.logs), app: Arc::clone(&app) };

@@ -45,8 +45,16 @@ pub(super) async fn preview(
 ) -> Answer {
     let opened = authorised(&app, &headers, query.token(), &session).await?;
     let job = job_id(job)?;
+    let (present, _) = app.logs.present(&opened.session.id).await?;
+    let id = present.iter().find_map(|entry| match &entry.event {
+        Event::Preview(preview) if preview.job == job => Some(preview.id_cutout.clone()),
+        _ => None,
+    });
+    if let Some(id) = id {
+        return send(&headers, kept(&app, &id).await?.as_ref()).await;
+    }
     let message = if knows_job(&app, &opened.session.id, &job).await? {
-        format!("job {job} has no preview: this server runs one model")
+        format!("job {job} has no preview; one is made while the model isn't ready or photos wait for it")
     } else {
         format!("this session has no job {job}")
     };
@@ -114,6 +122,9 @@ pub(super) async fn when_done(app: &AppState, ended: Result<CutoutEvent, Problem
     set("server-timing", server_timing(&event.timings_ms));
     set("warmcut-cached", event.cached.to_string());
     set("warmcut-cutout", event.lasting_url);
+    if event.degraded {
+        set("warmcut-degraded", "true".to_owned());
+    }
     if !event.notes.is_empty() {
         set("warmcut-notes", event.notes.join(","));
     }

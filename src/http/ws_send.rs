@@ -92,7 +92,7 @@ impl SendLoop {
         Ok(())
     }
 
-    /// One event, and behind a cutout its bytes, with nothing else between.
+    /// One event, and behind a preview or a cutout its bytes, with nothing else between.
     async fn entry(&mut self, entry: &Entry) -> Result<(), Gone> {
         let bytes = self.inline_bytes(entry).await;
         let delivery = if bytes.is_some() { Delivery::Inline } else { Delivery::Url };
@@ -107,15 +107,24 @@ impl SendLoop {
         Ok(())
     }
 
-    /// The bytes of a cutout whose photo came over this socket and asked for them here.
+    /// The bytes of a result whose photo came over this socket and asked for them here.
     async fn inline_bytes(&self, entry: &Entry) -> Option<bytes::Bytes> {
-        let Event::Cutout(cutout) = &entry.event else { return None };
-        if !self.inline.lock().remove(&cutout.job) {
+        let (asked, id, len) = match &entry.event {
+            // The cutout is still to come.
+            Event::Preview(preview) => {
+                (self.inline.lock().contains(&preview.job), &preview.id_cutout, preview.bytes)
+            }
+            Event::Cutout(cutout) => {
+                (self.inline.lock().remove(&cutout.job), &cutout.id_cutout, cutout.bytes)
+            }
+            _ => return None,
+        };
+        if !asked {
             return None;
         }
-        let kept = self.channel.app.results.get(&cutout.id_cutout).await.ok().flatten()?;
+        let kept = self.channel.app.results.get(id).await.ok().flatten()?;
         // Dropped meanwhile, or unreadable: the address says so to whoever asks for it.
-        kept.bytes().await.ok().flatten().filter(|bytes| bytes.len() as u64 == cutout.bytes)
+        kept.bytes().await.ok().flatten().filter(|bytes| bytes.len() as u64 == len)
     }
 
     async fn farewell(&mut self, close: &Close) {

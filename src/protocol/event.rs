@@ -242,6 +242,8 @@ pub struct Timings {
 pub struct PreviewEvent {
     /// Which job.
     pub job: JobId,
+    /// The name of its bytes: another than the cutout's.
+    pub id_cutout: CutoutId,
     /// Path on this origin; needs the session's token.
     pub url: String,
     /// Of the bytes.
@@ -442,6 +444,20 @@ mod tests {
 
     #[test]
     fn results_keep_their_json() {
+        pinned(
+            Event::Preview(PreviewEvent {
+                job: job(),
+                id_cutout: CutoutId::try_from("c_2".to_owned()).expect("an id"),
+                url: "/p".into(),
+                mime: "image/png".into(),
+                width: 2,
+                height: 3,
+                bytes: 4,
+                model: "u2netp".into(),
+                delivery: Delivery::Url,
+            }),
+            r#"{"type":"preview","job":"j_1","id_cutout":"c_2","url":"/p","mime":"image/png","width":2,"height":3,"bytes":4,"model":"u2netp","delivery":"url","at_ms":1,"id":"7.0.x"}"#,
+        );
         pinned(
             Event::Cutout(Box::new(CutoutEvent {
                 job: job(),

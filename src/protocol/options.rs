@@ -13,6 +13,9 @@ use serde_json::Value;
 /// the bytes of 100.
 pub const DEFAULT_QUALITY: u8 = 90;
 
+/// Stands for whichever model makes previews; where no other than the default one does, for that.
+pub const PREVIEW_MODEL: &str = "preview";
+
 /// Longest model name accepted.
 const MAX_MODEL_NAME: usize = 64;
 
@@ -115,6 +118,11 @@ impl Options {
     /// Every option's name, so that a caller can tell options from its other fields.
     pub const NAMES: [&'static str; 7] =
         ["format", "channels", "bg_color", "crop", "size", "model", "quality"];
+
+    /// Whether the small model is asked for, by what it is for.
+    pub fn by_preview_model(&self) -> bool {
+        self.model.as_deref() == Some(PREVIEW_MODEL)
+    }
 
     /// Options from query or form fields; pass only fields that are meant as options.
     ///

@@ -89,6 +89,7 @@ pub fn is_of_job(event: &Event, id: &JobId) -> bool {
     match event {
         Event::Job(job) => job.job == *id,
         Event::Upload(upload) => upload.job.as_ref() == Some(id),
+        Event::Preview(preview) => preview.job == *id,
         Event::Cutout(cutout) => cutout.job == *id,
         _ => false,
     }

@@ -13,6 +13,7 @@ mod golden;
 mod jobs;
 mod older;
 mod pages;
+mod previews;
 mod process;
 mod script;
 mod shutdown;

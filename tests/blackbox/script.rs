@@ -72,11 +72,25 @@ fn act(acts: &Mutex<VecDeque<Act>>) -> Result<(), ModelError> {
     }
 }
 
-pub struct Scripted(pub Arc<Script>);
+pub struct Scripted {
+    script: Arc<Script>,
+    name: &'static str,
+}
+
+impl Scripted {
+    pub fn new(script: Arc<Script>) -> Self {
+        Self { script, name: "scripted" }
+    }
+
+    /// The same under the name of another model.
+    pub fn small(script: Arc<Script>) -> Self {
+        Self { script, name: "small" }
+    }
+}
 
 impl Loader for Scripted {
     fn name(&self) -> &str {
-        "scripted"
+        self.name
     }
 
     fn device(&self) -> String {
@@ -84,10 +98,10 @@ impl Loader for Scripted {
     }
 
     fn load(&self, report: &mut dyn FnMut(Progress), _: &Stop) -> Result<Box<dyn Loaded>, ModelError> {
-        *self.0.loaded.lock().unwrap() += 1;
+        *self.script.loaded.lock().unwrap() += 1;
         report(Progress { fraction: Some(0.5), detail: Some("half".into()) });
-        act(&self.0.loads)?;
-        Ok(Box::new(Model(Arc::clone(&self.0))))
+        act(&self.script.loads)?;
+        Ok(Box::new(Model(Arc::clone(&self.script))))
     }
 }
 

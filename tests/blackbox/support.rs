@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Bytes as WsBytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use warmcut::app::Server;
+use warmcut::app::{Model, Server};
 use warmcut::config::Config;
 use warmcut::model::Loader;
 
@@ -32,7 +32,7 @@ pub struct TestApp {
 
 impl TestApp {
     pub async fn spawn(script: Arc<Script>, change: impl FnOnce(&mut Config)) -> Self {
-        let loader = Arc::new(Scripted(Arc::clone(&script)));
+        let loader = Arc::new(Scripted::new(Arc::clone(&script)));
         Self::spawn_loader(loader, script, change).await
     }
 
@@ -42,12 +42,33 @@ impl TestApp {
         script: Arc<Script>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::spawn_models(loader, None, script, change).await
+    }
+
+    /// A server with a second model, which makes the previews and is scripted too.
+    pub async fn spawn_with_previews(
+        script: Arc<Script>,
+        previews: &Arc<Script>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let small = Arc::new(Scripted::small(Arc::clone(previews)));
+        Self::spawn_models(Arc::new(Scripted::new(Arc::clone(&script))), Some(small), script, change).await
+    }
+
+    async fn spawn_models(
+        loader: Arc<dyn Loader>,
+        small: Option<Arc<dyn Loader>>,
+        script: Arc<Script>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config { listen: Some(([127, 0, 0, 1], 0).into()), ..Config::default() };
         change(&mut config);
         // Several tests in one process: the first one chooses.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let now = tokio::time::Instant::now();
-        let server = Server::start_with(&config, now, loader, known()).await.expect("the server starts");
+        let model = |loader| Model { loader, known: known() };
+        let server = Server::start_with(&config, now, model(loader), small.map(model)).await;
+        let server = server.expect("the server starts");
         let address = server.address;
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(async { drop(stopped.await) }));

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 # Values of labels, where they are few.
 LABEL_VALUES = {
+    "warmcut_previews_total": {"outcome": {"made", "skipped", "failed", "late"}},
     "warmcut_wakes_total": {"outcome": {"sent", "alive", "failed", "stalled", "refused"}},
     "warmcut_workers": {"state": {"wanted", "alive", "ready"}},
     "warmcut_budget_left": {"kind": {"wakes", "gpu_seconds"}},

@@ -22,6 +22,9 @@ async fn a_hundred_shoppers_wake_one_machine_and_see_it_come() {
     first.until(|event| is_stage(event, Stage::Container, StageStatus::Started)).await;
     println!("intent to the first stage: {:?}", begun.elapsed());
     let job = first.send(&gateways[1].server, &photo("woken")).await;
+    let sent = Instant::now();
+    first.until(|event| matches!(event, Event::Preview(preview) if preview.job == job)).await;
+    println!("upload to the preview, while the machine starts: {:?}", sent.elapsed());
     let mut others = tokio::task::JoinSet::new();
     for n in 0..99 {
         let gateway = gateways[n % 2].server.clone();

@@ -21,14 +21,15 @@ use tokio::time::Instant;
 use self::partial::{Partial, blob_problem};
 use self::receiving::{Claim, Key, Receiving, Turn};
 use super::jobs::{Jobs, NewJob};
+use super::preview::{Previews, Wanted};
 use super::results::name;
-use super::worker::last_events;
+use super::work::last_events;
 use super::{Blobs, Links, Results};
 use crate::clock;
-use crate::protocol::options::Options;
+use crate::protocol::options::{Options, PREVIEW_MODEL};
 use crate::protocol::{Code, Event, JobId, Problem, SessionId, Timings, UploadEvent, UploadId, UploadStatus};
 use crate::session::{Logs, Session};
-use crate::warmup::{Cause, Pool};
+use crate::warmup::{Cause, Pool, PoolError};
 
 pub use partial::UploadLimits;
 pub use writer::Writer;
@@ -80,6 +81,7 @@ pub struct Intake {
     links: Links,
     limits: UploadLimits,
     models: Vec<String>,
+    previews: Option<Arc<Previews>>,
 }
 
 /// What an intake stands on.
@@ -100,12 +102,17 @@ pub struct Parts {
     pub limits: UploadLimits,
     /// The models that may be asked for, the default first.
     pub models: Vec<String>,
+    /// Who makes previews, and stands in for a pool that has failed.
+    pub previews: Option<Arc<Previews>>,
 }
 
 impl Intake {
     /// Nothing on its way.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { logs, jobs, pool, blobs, results, links, limits, models } = parts;
+        let Parts { logs, jobs, pool, blobs, results, links, limits, mut models, previews } = parts;
+        if previews.is_some() {
+            models.push(PREVIEW_MODEL.to_owned());
+        }
         Arc::new(Self {
             receiving: Mutex::default(),
             closed: OnceLock::new(),
@@ -117,6 +124,7 @@ impl Intake {
             links,
             limits,
             models,
+            previews,
         })
     }
 
@@ -207,8 +215,10 @@ impl Intake {
     /// Whether one more may come; it is counted already.
     async fn admit(&self, session: &Arc<Session>, new: &NewUpload) -> Result<(), Problem> {
         self.judge(new)?;
-        let cause = Cause { trigger: "upload".into(), session: Some(session.id.clone()), explicit: false };
-        self.pool.ensure_warm(cause).await.map_err(|error| error.problem())?;
+        let small = self.small(&new.options);
+        if small.is_none() {
+            self.wake(session).await?;
+        }
         let (all, own) = {
             let receiving = self.receiving.lock();
             (receiving.len(), receiving.keys().filter(|(whose, _)| *whose == session.id).count())
@@ -227,7 +237,32 @@ impl Intake {
         }
         // Refused early when there is no place now. The place itself is taken by the photo that is here, so
         // that nobody holds one by announcing photos.
-        self.jobs.room().await.map_err(|error| error.problem())
+        let jobs = small.map_or(self.jobs.as_ref(), |previews| previews.own_jobs());
+        jobs.room().await.map_err(|error| error.problem())
+    }
+
+    async fn wake(&self, session: &Session) -> Result<(), Problem> {
+        let cause = Cause { trigger: "upload".into(), session: Some(session.id.clone()), explicit: false };
+        match self.pool.ensure_warm(cause).await {
+            Ok(_) => Ok(()),
+            // The small model stands in.
+            Err(PoolError::Cooling { .. })
+                if self.previews.as_ref().is_some_and(|previews| previews.has_model()) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error.problem()),
+        }
+    }
+
+    /// Who makes the cutout when the small model is asked for, and is another than the default one.
+    fn small(&self, options: &Options) -> Option<&Arc<Previews>> {
+        self.previews.as_ref().filter(|_| options.by_preview_model())
+    }
+
+    /// Whether a photo with these options waits for the pool's model.
+    pub fn needs_pool(&self, options: &Options) -> bool {
+        self.small(options).is_none()
     }
 
     /// Goes on where an earlier connection left off; none when what it left has ended or was another photo.
@@ -256,9 +291,10 @@ impl Intake {
         }
     }
 
-    fn judge_model(&self, options: &Options) -> Result<(), Problem> {
+    /// Whether there is such a model.
+    pub fn judge_model(&self, options: &Options) -> Result<(), Problem> {
         match &options.model {
-            Some(model) if !self.models.contains(model) => {
+            Some(model) if !options.by_preview_model() && !self.models.contains(model) => {
                 let known = self.models.join(", ");
                 Err(Problem::new(
                     Code::UnknownModel,
@@ -383,11 +419,30 @@ impl Intake {
     async fn received(&self, receiving: &Receiving, partial: Partial) -> Result<JobId, Problem> {
         let Partial { bytes, digest, options, accepted, total, .. } = partial;
         let len = bytes.len();
-        let photo = bytes.finish().await.map_err(|error| blob_problem(&error))?;
+        let photo = Arc::new(bytes.finish().await.map_err(|error| blob_problem(&error))?);
         let session = &receiving.session;
         let id = JobId::of(&session.id, &receiving.upload);
-        let model = options.model.as_ref().unwrap_or(&self.models[0]);
-        let cutout = name(&digest.finalize().into(), &options, model, session.shop.as_deref());
+        let (digest, shop) = (digest.finalize().into(), session.shop.as_deref());
+        let (jobs, model) = match self.small(&options) {
+            Some(previews) => (previews.own_jobs(), previews.model()),
+            None if options.by_preview_model() => (self.jobs.as_ref(), self.models[0].as_str()),
+            None => (self.jobs.as_ref(), options.model.as_deref().unwrap_or(&self.models[0])),
+        };
+        let cutout = name(&digest, &options, model, shop);
+        let early = self.previews.as_ref().filter(|_| self.needs_pool(&options)).map(|previews| {
+            let (options, name) = previews.of(&digest, &options, shop);
+            let wanted = Wanted {
+                job: id.clone(),
+                session: session.id.clone(),
+                photo: Arc::clone(&photo),
+                options,
+                name,
+                shop: session.shop.clone(),
+                unwanted: session.ended.clone(),
+                received: Instant::now(),
+            };
+            (previews, wanted)
+        });
         let job = NewJob {
             id: id.clone(),
             session: session.id.clone(),
@@ -413,7 +468,12 @@ impl Intake {
                     self.append(&session.id, event).await;
                 }
             }
-            None => self.jobs.push(job, here).await.map_err(|error| error.problem())?,
+            None => {
+                jobs.push(job, here).await.map_err(|error| error.problem())?;
+                if let Some((previews, wanted)) = early {
+                    previews.offer(wanted).await;
+                }
+            }
         }
         metrics::counter!("warmcut_uploads_received_total").increment(1);
         Ok(id)

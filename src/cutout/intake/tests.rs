@@ -54,6 +54,7 @@ async fn fixture() -> Fixture {
         links: Links::new(Secret::random()),
         limits: UploadLimits { max_bytes: 1000, image: Limits { max_pixels: 1000 } },
         models: vec!["m".to_owned()],
+        previews: None,
     });
     tokio::spawn(Arc::clone(&intake).sweep());
     Fixture { intake, logs, session, _folder: folder }

@@ -1,7 +1,7 @@
 //! The end of a queue: whatever waits, runs or still comes has exactly one.
 
 use super::*;
-use crate::cutout::{Blob, Blobs};
+use crate::cutout::Blobs;
 use crate::protocol::options::Options;
 use crate::protocol::{Code, CutoutId, SessionId, UploadId};
 use crate::session::{EventKey, MemoryLogs, Read};
@@ -27,7 +27,7 @@ async fn fixture() -> Fixture {
 impl Fixture {
     async fn push(&self, upload: &str) {
         let upload = UploadId::try_from(upload.to_owned()).expect("an id");
-        let photo: Blob = self.blobs.put("photo".into()).await.expect("fits");
+        let photo = Arc::new(self.blobs.put("photo".into()).await.expect("fits"));
         let now = Instant::now();
         let job = NewJob {
             id: JobId::of(&self.session, &upload),
@@ -106,4 +106,39 @@ async fn failing_all_ends_what_runs_with_the_problem_and_closes_the_queue() {
     queue.push("late").await;
     assert_eq!(queue.failed().await, ended(&["runs", "late"]));
     assert_eq!(queue.jobs.depth().await, Ok(Depth::default()));
+}
+
+#[tokio::test]
+async fn a_job_can_be_told_of_until_it_has_ended_whoever_has_it() {
+    let queue = fixture().await;
+    queue.push("u1").await;
+    let word = || Event::Reset { reason: "a word".to_owned() };
+    let id = JobId::of(&queue.session, &UploadId::try_from("u1".to_owned()).expect("an id"));
+    assert!(queue.jobs.tell(&id, word()).await, "it waits");
+    let running = queue.jobs.try_claim().await.expect("it waits");
+    assert!(queue.jobs.try_claim().await.is_none(), "nothing else does");
+    assert!(queue.jobs.tell(&id, word()).await, "it runs");
+    let done = vec![moved(running.job.about(), JobStatus::Succeeded, None, None)];
+    assert!(queue.jobs.finish(&id, running.lease, done).await);
+    assert!(!queue.jobs.tell(&id, word()).await);
+    let Read::Events(told) = queue.logs.read(&queue.session, EventKey::START).await.expect("there") else {
+        panic!("a whole log")
+    };
+    assert_eq!(told.iter().filter(|entry| entry.event == word()).count(), 2);
+    assert!(matches!(&told.last().expect("an end").event, Event::Job(job) if job.status.is_end()));
+}
+
+#[tokio::test]
+async fn a_word_that_comes_with_the_jobs_end_comes_before_it_or_not_at_all() {
+    let queue = fixture().await;
+    queue.push("u1").await;
+    let id = JobId::of(&queue.session, &UploadId::try_from("u1".to_owned()).expect("an id"));
+    let slot = queue.jobs.slot(&id).expect("it waits");
+    let held = slot.fence.lock().await;
+    let mut end = queue.jobs.cancel(&id);
+    assert!(futures_util::poll!(&mut end).is_pending());
+    let mut word = queue.jobs.tell(&id, Event::Reset { reason: "a word".to_owned() });
+    assert!(futures_util::poll!(&mut word).is_pending(), "the job is still here");
+    drop(held);
+    assert_eq!((end.await, word.await), (Ok(true), false));
 }

@@ -62,6 +62,7 @@ struct Scripts {
     push: Script,
     claim: Script,
     hold: Script,
+    tell: Script,
     stop: Script,
     place: Script,
     waiting: Script,
@@ -167,6 +168,7 @@ impl RedisJobs {
             push: with_shared(include_str!("push.lua")),
             claim: with_shared(include_str!("claim.lua")),
             hold: with_shared(include_str!("hold.lua")),
+            tell: with_shared(include_str!("tell.lua")),
             stop: with_shared(include_str!("stop.lua")),
             place: with_shared(include_str!("place.lua")),
             waiting: with_shared(include_str!("waiting.lua")),
@@ -289,7 +291,7 @@ impl RedisJobs {
             Some(now.checked_sub(Duration::from_millis(ms)).unwrap_or(now))
         };
         let job = NewJob {
-            photo: self.store.photo(&id, bytes.parse().ok()?),
+            photo: Arc::new(self.store.photo(&id, bytes.parse().ok()?)),
             id,
             session: SessionId::try_from(session.clone()).ok()?,
             upload: UploadId::try_from(upload.clone()).ok()?,
@@ -338,12 +340,21 @@ impl Jobs for RedisJobs {
     async fn claim(&self) -> Claimed {
         loop {
             let pushed = self.news.pushed.notified();
+            if let Some(claimed) = self.try_claim().await {
+                return claimed;
+            }
+            let _ = tokio::time::timeout(LOOK_EVERY, pushed).await;
+        }
+    }
+
+    async fn try_claim(&self) -> Option<Claimed> {
+        loop {
             match self.claim_one().await {
                 Ok(Some((claimed, deliveries))) if deliveries <= DELIVERIES => {
                     if deliveries > 1 {
                         metrics::counter!("warmcut_jobs_redelivered_total").increment(1);
                     }
-                    return claimed;
+                    return Some(claimed);
                 }
                 Ok(Some((Claimed { job, lease, .. }, _))) => {
                     tracing::error!(job = %job.id, "the work on a photo broke off {DELIVERIES} times; it is given up");
@@ -351,9 +362,7 @@ impl Jobs for RedisJobs {
                     let problem = Problem::new(Code::JobFailed, message);
                     self.finish(&job.id, lease, failed(job.about(), problem)).await;
                 }
-                Ok(None) | Err(Unreachable) => {
-                    let _ = tokio::time::timeout(LOOK_EVERY, pushed).await;
-                }
+                Ok(None) | Err(Unreachable) => return None,
             }
         }
     }
@@ -367,6 +376,14 @@ impl Jobs for RedisJobs {
     async fn report(&self, job: &JobId, lease: Lease, event: Event) -> bool {
         // What can't be said now is no news later.
         self.hold(job, lease, "report", &[event]).await.unwrap_or(true)
+    }
+
+    async fn tell(&self, job: &JobId, event: Event) -> bool {
+        let mut call = self.engine.call(&self.scripts.tell);
+        call.arg(job.as_str()).arg(session_bounds());
+        tell(&mut call, &[event]);
+        // What can't be said now is no news later.
+        self.engine.run::<u8>(&call).await.is_ok_and(|told| told == 1)
     }
 
     async fn finish(&self, job: &JobId, lease: Lease, events: Vec<Event>) -> bool {

@@ -48,7 +48,7 @@ impl Fixture {
             id: id.clone(),
             session: self.session.clone(),
             upload: upload.clone(),
-            photo: self.blobs.put(format!("photo {upload}").into()).await.expect("fits"),
+            photo: Arc::new(self.blobs.put(format!("photo {upload}").into()).await.expect("fits")),
             options: Options { crop: true, ..Options::default() },
             cutout: CutoutId::random(),
             unwanted: CancellationToken::new(),
@@ -267,4 +267,30 @@ async fn a_job_that_ends_while_redis_is_away_ends_when_it_is_back() {
     queue.server.start_again().await;
     ending.await.expect("no panic");
     assert_eq!(queue.told().await, ["a here", "a succeeded"]);
+}
+
+#[tokio::test]
+async fn a_job_can_be_told_of_until_it_has_ended_whoever_has_it() {
+    let queue = fixture(9).await;
+    let id = queue.push("a").await.expect("pushed");
+    let worker = queue.worker().await;
+    let word = || {
+        moved(
+            About { job: &id, upload: &UploadId::try_from("a".to_owned()).expect("an id") },
+            JobStatus::Queued,
+            None,
+            None,
+        )
+    };
+    assert!(queue.gateway.tell(&id, word()).await, "it waits");
+    let claimed = worker.try_claim().await.expect("it waits");
+    assert!(worker.try_claim().await.is_none(), "nothing else does");
+    assert!(queue.gateway.tell(&id, word()).await, "it runs elsewhere");
+    assert!(worker.finish(&id, claimed.lease, done(&claimed)).await);
+    assert!(!queue.gateway.tell(&id, word()).await);
+    assert!(
+        !queue.gateway.tell(&JobId::of(&queue.session, &UploadId::random()), word()).await,
+        "no such job"
+    );
+    assert_eq!(queue.told().await, ["a here", "a queued", "a queued", "a succeeded"]);
 }

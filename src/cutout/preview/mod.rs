@@ -1,0 +1,444 @@
+//! Previews: an early, cheaper cutout by a small model, while the one that was asked for sleeps or is busy.
+//!
+//! ```text
+//! photo ─▶ jobs (pool) ────────────────────────────────▶ cutout
+//!     └──▶ preview, if the job would wait ─▶ results ─▶ told, unless the job has ended
+//! ```
+//!
+//! The small model has threads of its own, for half of the cores, so that it takes neither the channels' nor the
+//! large model's and needn't wait for them. It makes cutouts too: for who asks for `model=preview`, and for those whom the pool has
+//! failed. Needs no model of the pool in this process: a gateway has none.
+
+mod jobs;
+mod model;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use self::jobs::AllJobs;
+use self::model::SmallModel;
+use super::image::Limits;
+use super::jobs::{Claimed, Jobs};
+use super::memory_jobs::MemoryJobs;
+use super::pipeline::{Done, Pipeline, PipelineError, Pixels};
+use super::results::{Cutout, NewCutout, name};
+use super::work::{Maker, StandsIn, Work};
+use super::{Blob, Inference, Links, Pace, Results, tell};
+use crate::model::Loader;
+use crate::protocol::options::{Options, OutputSize};
+use crate::protocol::{Code, CutoutId, Event, JobId, Problem, SessionId};
+use crate::session::Logs;
+use crate::warmup::{Known, Phase, Pool};
+
+/// A job that waits longer in the queue gets a preview.
+const LONG: Duration = Duration::from_secs(1);
+/// A preview that can't begin within this time comes too late to be of use.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// One that takes longer is given up.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Previews that wait; so many are not made within [`PATIENCE`] by any small model.
+const WAITING: usize = 32;
+/// Previews at once: one is decoded or encoded while the network looks at the other.
+const RUNNING: usize = 2;
+/// Cutouts by the small model that wait; more are refused.
+const CUTOUTS: usize = 64;
+/// Those who wait hear of changes of their place this often at most.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// More threads make one preview hardly sooner.
+const MOST_THREADS: usize = 4;
+
+/// What previews need.
+pub struct PreviewParts {
+    /// The jobs that they are previews of.
+    pub jobs: Arc<dyn Jobs>,
+    /// Where those are told of that ask for the small model.
+    pub logs: Arc<dyn Logs>,
+    /// Whose model they are made instead of.
+    pub pool: Arc<dyn Pool>,
+    /// How long its jobs take.
+    pub pace: Arc<Pace>,
+    /// Where previews go.
+    pub results: Arc<dyn Results>,
+    /// How they are found.
+    pub links: Links,
+    /// The small model.
+    pub loader: Arc<dyn Loader>,
+    /// What it must say of the known photo.
+    pub known: Known,
+    /// What a photo may be.
+    pub limits: Limits,
+    /// Bytes of pixels at once, for previews.
+    pub pixels: Pixels,
+    /// The same for cutouts of full size; shared with whoever else makes them here.
+    pub cutout_pixels: Pixels,
+    /// A cutout that takes longer fails.
+    pub job_timeout: Duration,
+}
+
+/// A photo of which a preview may be made.
+pub(super) struct Wanted {
+    pub(super) job: JobId,
+    pub(super) session: SessionId,
+    pub(super) photo: Arc<Blob>,
+    /// The preview's own.
+    pub(super) options: Options,
+    pub(super) name: CutoutId,
+    pub(super) shop: Option<Arc<str>>,
+    /// Cancelled when the session ends.
+    pub(super) unwanted: CancellationToken,
+    /// The photo's last byte.
+    pub(super) received: Instant,
+}
+
+/// The small model at work.
+pub struct Previews {
+    model: SmallModel,
+    jobs: Arc<dyn Jobs>,
+    pool: Arc<dyn Pool>,
+    pace: Arc<Pace>,
+    results: Arc<dyn Results>,
+    links: Links,
+    pipeline: Pipeline,
+    /// Jobs that asked for the small model; they live and end in this process.
+    own: Arc<MemoryJobs>,
+    /// Runs those.
+    own_work: Work,
+    /// Runs jobs that the pool has failed.
+    stand_in: Work,
+    /// Why it has.
+    given_up: watch::Sender<Option<Problem>>,
+    waiting: Arc<Semaphore>,
+    running: Semaphore,
+    tracker: TaskTracker,
+    draining: CancellationToken,
+}
+
+/// What became of a preview.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Its session was told of it.
+    Made,
+    /// It would have waited too long, or the photo is too large for it or broken.
+    Skipped,
+    /// The small model is at fault, or what keeps results.
+    Failed,
+    /// The job or its session ended first.
+    Late,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Made, Self::Skipped, Self::Failed, Self::Late];
+
+    fn count(self, by: u64) {
+        let label = match self {
+            Self::Made => "made",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+            Self::Late => "late",
+        };
+        metrics::counter!("warmcut_previews_total", "outcome" => label).increment(by);
+    }
+}
+
+impl Previews {
+    /// Begins to load the small model, and makes what is asked for from then on until told to drain.
+    pub fn spawn(
+        parts: PreviewParts,
+        tracker: &TaskTracker,
+        draining: &CancellationToken,
+    ) -> std::io::Result<Arc<Self>> {
+        let PreviewParts { jobs, logs, pool, pace, results, links, loader, known, limits, .. } = parts;
+        let threads = Arc::new(threads()?);
+        let inference = Inference::spawn_in(Arc::clone(&threads))?;
+        let full =
+            Pipeline { inference, limits, pixels: parts.cutout_pixels, threads: Some(Arc::clone(&threads)) };
+        let own_pace = Arc::new(Pace::new(1));
+        let own = Arc::new(MemoryJobs::beside(CUTOUTS, logs, Arc::clone(&own_pace)));
+        let work = |jobs: Arc<dyn Jobs>| Work {
+            jobs,
+            pipeline: full.clone(),
+            results: Arc::clone(&results),
+            links: links.clone(),
+            pace: Arc::clone(&own_pace),
+            job_timeout: parts.job_timeout,
+        };
+        let previews = Arc::new(Self {
+            own_work: work(Arc::<MemoryJobs>::clone(&own)),
+            stand_in: work(Arc::clone(&jobs)),
+            own,
+            pipeline: Pipeline { pixels: parts.pixels, ..full },
+            model: SmallModel::new(loader, known, threads),
+            jobs,
+            pool,
+            pace,
+            results,
+            links,
+            given_up: watch::Sender::new(None),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+            running: Semaphore::new(RUNNING),
+            tracker: tracker.clone(),
+            draining: draining.clone(),
+        });
+        // Counted from the first moment on, so that a rate sees the first one.
+        Outcome::ALL.into_iter().for_each(|outcome| outcome.count(0));
+        let until_drain = |task| {
+            let draining = draining.clone();
+            async move { draining.run_until_cancelled(task).await }
+        };
+        tracker.spawn(until_drain(Arc::clone(&previews).load()));
+        tracker.spawn(Arc::clone(&previews).make_cutouts());
+        tracker.spawn(Arc::clone(&previews).look_after_cutouts());
+        // Heard from here on, whenever the task begins.
+        let given_up = previews.given_up.subscribe();
+        tracker.spawn(Arc::clone(&previews).stand_in(given_up));
+        Ok(previews)
+    }
+
+    /// The small model's name.
+    pub fn model(&self) -> &str {
+        self.model.name()
+    }
+
+    /// Where jobs go that ask for the small model.
+    pub(super) fn own_jobs(&self) -> &dyn Jobs {
+        self.own.as_ref()
+    }
+
+    /// All jobs that this process knows of: the pool's, and those that asked for the small model.
+    pub fn all_jobs(&self) -> Arc<dyn Jobs> {
+        Arc::new(AllJobs { pool: Arc::clone(&self.jobs), own: Arc::clone(&self.own) })
+    }
+
+    /// False when it can't be loaded.
+    pub fn has_model(&self) -> bool {
+        !self.model.has_failed()
+    }
+
+    /// The pool has failed those who wait, for this reason.
+    pub fn give_up(&self, problem: Problem) {
+        self.given_up.send_replace(Some(problem));
+    }
+
+    /// The options and the name of a photo's preview.
+    pub(super) fn of(&self, photo: &[u8; 32], options: &Options, shop: Option<&str>) -> (Options, CutoutId) {
+        let options = Options { size: OutputSize::Preview, model: None, ..options.clone() };
+        let name = name(photo, &options, self.model(), shop);
+        (options, name)
+    }
+
+    /// Makes a preview of a job that is in the queue now, if it is going to wait there.
+    pub(super) async fn offer(self: &Arc<Self>, wanted: Wanted) {
+        if !self.would_wait().await {
+            return;
+        }
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return Outcome::Skipped.count(1);
+        };
+        let span = tracing::info_span!("preview", job = %wanted.job);
+        self.tracker.spawn(Arc::clone(self).make(wanted, place).instrument(span));
+    }
+
+    async fn would_wait(&self) -> bool {
+        let phase = self.pool.follow().borrow().phase;
+        match phase {
+            Phase::Cold | Phase::Warming => true,
+            // It is stood in for, in full size.
+            Phase::Failed => false,
+            Phase::Ready => self.jobs.depth().await.map_or(true, |depth| self.pace.is_longer(depth, LONG)),
+        }
+    }
+
+    async fn make(self: Arc<Self>, wanted: Wanted, _place: OwnedSemaphorePermit) {
+        // Cancel safety: see `Pipeline::run`; what is told is told in one step.
+        let outcome = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => Outcome::Late,
+            () = wanted.unwanted.cancelled() => Outcome::Late,
+            outcome = self.try_make(&wanted) => outcome,
+        };
+        outcome.count(1);
+    }
+
+    async fn try_make(&self, wanted: &Wanted) -> Outcome {
+        let Wanted { job, session, photo, options, received, .. } = wanted;
+        if let Some(known) = self.results.get(&wanted.name).await.ok().flatten() {
+            return self.tell(wanted, &known).await;
+        }
+        let turn = async { (self.model.get().await, self.running.acquire().await) };
+        let (segmenter, _turn) = match timeout_at(*received + PATIENCE, turn).await {
+            Ok((Some(segmenter), Ok(turn))) => (segmenter, turn),
+            Ok(_) => return Outcome::Failed,
+            Err(_) => return Outcome::Skipped,
+        };
+        let ended = CancellationToken::new();
+        let run = self.pipeline.run(photo, options, segmenter, |_| {
+            let ended = ended.clone();
+            async move {
+                if self.jobs.is_live(session, job).await == Ok(false) {
+                    ended.cancel();
+                    // The step must not begin.
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        // Cancel safety: see `Pipeline::run`.
+        let run = tokio::select! {
+            biased;
+            () = ended.cancelled() => return Outcome::Late,
+            run = timeout(LONGEST, run) => run,
+        };
+        let done = match run {
+            Ok(Ok(done)) => done,
+            Ok(Err(PipelineError::Image(error))) => {
+                // The job says so.
+                tracing::debug!(%error, "no preview of such a photo");
+                return Outcome::Skipped;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "no preview");
+                return Outcome::Failed;
+            }
+            Err(_) => {
+                tracing::warn!("a preview was not done within {LONGEST:?}");
+                return Outcome::Failed;
+            }
+        };
+        match self.keep(wanted, done).await {
+            Some(preview) => self.tell(wanted, &preview).await,
+            None => Outcome::Failed,
+        }
+    }
+
+    async fn keep(&self, wanted: &Wanted, done: Done) -> Option<Arc<Cutout>> {
+        let Done { encoded, notes, permit, .. } = done;
+        let new = NewCutout {
+            id: wanted.name.clone(),
+            bytes: encoded.bytes.into(),
+            mime: encoded.mime,
+            size: (encoded.width, encoded.height),
+            model: self.model().to_owned(),
+            notes,
+            shop: wanted.shop.clone(),
+        };
+        let kept = self.results.put(new).await;
+        drop(permit);
+        kept.inspect_err(|error| tracing::warn!(%error, "a preview can't be kept")).ok()
+    }
+
+    async fn tell(&self, wanted: &Wanted, preview: &Cutout) -> Outcome {
+        let event = self.links.preview(&wanted.session, &wanted.job, preview);
+        if self.jobs.tell(&wanted.job, Event::Preview(event)).await { Outcome::Made } else { Outcome::Late }
+    }
+
+    async fn load(self: Arc<Self>) {
+        self.model.load().await;
+    }
+
+    /// Runs jobs that ask for the small model.
+    async fn make_cutouts(self: Arc<Self>) {
+        loop {
+            // Cancel safety: as with workers, claiming loses nothing but at shutdown.
+            let claimed = tokio::select! {
+                biased;
+                () = self.draining.cancelled() => return,
+                claimed = self.own.claim() => claimed,
+            };
+            // Cancel safety: whoever cancels a job sees to its end.
+            let maker = tokio::select! {
+                biased;
+                () = claimed.canceled.cancelled() => None,
+                maker = self.maker(None) => maker,
+            };
+            let span = tracing::info_span!("job", job = %claimed.job.id);
+            match maker {
+                Some(maker) => self.own_work.run(claimed, maker).instrument(span).await,
+                None => self.end(claimed).await,
+            }
+        }
+    }
+
+    /// Ends a job that asks for the small model and can't have it.
+    async fn end(&self, Claimed { job, lease, canceled }: Claimed) {
+        let events = if canceled.is_cancelled() {
+            tell::canceled(job.about())
+        } else {
+            let message = "the small model can't be loaded; ask for another one";
+            tell::failed(job.about(), Problem::new(Code::JobFailed, message))
+        };
+        self.own.finish(&job.id, lease, events).await;
+    }
+
+    /// Tells those who wait for that of their place.
+    async fn look_after_cutouts(self: Arc<Self>) {
+        let mut later = false;
+        loop {
+            // Cancel safety: all of these only wait.
+            tokio::select! {
+                () = self.draining.cancelled() => return,
+                () = self.own.changed() => {}
+                () = tokio::time::sleep(TELL_EVERY), if later => {}
+            }
+            later = self.own.tell_positions(true).await;
+        }
+    }
+
+    /// Runs jobs that the pool has failed, as long as it has no model and is not getting one.
+    async fn stand_in(self: Arc<Self>, mut given_up: watch::Receiver<Option<Problem>>) {
+        loop {
+            // Cancel safety: nothing is claimed here.
+            tokio::select! {
+                biased;
+                () = self.draining.cancelled() => return,
+                _ = given_up.changed() => {}
+            }
+            let Some(problem) = given_up.borrow_and_update().clone() else { continue };
+            while !self.draining.is_cancelled() && !self.gets_warm() {
+                let stands_in = StandsIn { name: CutoutId::random(), problem: problem.clone() };
+                let maker = self.draining.run_until_cancelled(self.maker(Some(stands_in))).await;
+                let Some(Some(mut maker)) = maker else {
+                    self.jobs.fail_waiting(problem).await;
+                    break;
+                };
+                let Some(claimed) = self.jobs.try_claim().await else { break };
+                if let (Some(stands_in), Some(name)) = (&mut maker.stands_in, self.name_of(&claimed).await) {
+                    stands_in.name = name;
+                }
+                let span = tracing::info_span!("job", job = %claimed.job.id);
+                self.stand_in.run(claimed, maker).instrument(span).await;
+            }
+        }
+    }
+
+    fn gets_warm(&self) -> bool {
+        matches!(self.pool.follow().borrow().phase, Phase::Warming | Phase::Ready)
+    }
+
+    async fn maker(&self, stands_in: Option<StandsIn>) -> Option<Maker> {
+        let segmenter = self.model.get().await?;
+        Some(Maker { segmenter, model: self.model().to_owned(), stands_in })
+    }
+
+    /// The name of a job's cutout by the small model; none when its photo can't be read.
+    async fn name_of(&self, claimed: &Claimed) -> Option<CutoutId> {
+        let bytes = claimed.job.photo.bytes().await.ok()?;
+        let digest = tokio::task::spawn_blocking(move || Sha256::digest(&bytes).into()).await.ok()?;
+        Some(name(&digest, &claimed.job.options, self.model(), claimed.job.shop.as_deref()))
+    }
+}
+
+/// For all that previews compute, half of the cores: the rest is for the channels, and for the large model where
+/// it is here too.
+fn threads() -> std::io::Result<rayon::ThreadPool> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = rayon::ThreadPoolBuilder::new().num_threads((cores / 2).clamp(1, MOST_THREADS));
+    threads.thread_name(|n| format!("preview {n}")).build().map_err(std::io::Error::other)
+}
