@@ -18,6 +18,8 @@ mod history;
 mod keeper;
 mod member;
 mod pool;
+#[cfg(test)]
+mod tests;
 mod wake_command;
 mod wake_http;
 
