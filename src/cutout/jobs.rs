@@ -75,8 +75,8 @@ pub enum JobsError {
         /// How many it takes.
         limit: usize,
     },
-    /// What keeps the queue can't be reached.
-    #[error("the queue can't be reached just now; try again in a few seconds")]
+    /// What keeps the queue, or its photos, can't be reached.
+    #[error("photos can't be handed on just now; try again in a few seconds")]
     Unavailable,
 }
 

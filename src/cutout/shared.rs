@@ -12,12 +12,15 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, ObjectStoreScheme, RetryConfig};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 
 use super::{Blob, BlobError};
 use crate::protocol::{CutoutId, JobId};
 
-/// Sent to the store in pieces of this size.
-const PIECE: usize = 1 << 20;
+/// Larger photos are sent in pieces of this size, the least that S3 takes.
+const PIECE: usize = 5 << 20;
+/// So many are sent in pieces at once; each has two pieces in memory.
+const IN_PIECES: usize = 8;
 
 const PHOTOS: &str = "photos";
 const CUTOUTS: &str = "cutouts";
@@ -36,6 +39,7 @@ fn retries() -> RetryConfig {
 pub struct SharedStore {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
+    in_pieces: Arc<Semaphore>,
 }
 
 impl SharedStore {
@@ -54,12 +58,19 @@ impl SharedStore {
             ),
             _ => return Err(wrong(format!("{}:// is neither file, nor s3, nor gs", url.scheme()))),
         };
-        Ok(Self { store, prefix })
+        Ok(Self { store, prefix, in_pieces: Arc::new(Semaphore::new(IN_PIECES)) })
     }
 
     /// Keeps a photo under its job's name, until [`Self::forget_photo`].
     pub async fn keep_photo(&self, job: &JobId, photo: &Blob) -> Result<(), BlobError> {
-        let mut writer = BufWriter::with_capacity(Arc::clone(&self.store), self.photo_path(job), PIECE);
+        let (store, path) = (Arc::clone(&self.store), self.photo_path(job));
+        if photo.len() <= PIECE as u64 {
+            store.put(&path, photo.bytes().await?.into()).await?;
+            return Ok(());
+        }
+        // Never closed.
+        let _permit = self.in_pieces.acquire().await.map_err(std::io::Error::other)?;
+        let mut writer = BufWriter::with_capacity(store, path, PIECE).with_max_concurrency(1);
         let mut pieces = photo.stream().await?;
         while let Some(piece) = pieces.try_next().await? {
             writer.write_all(&piece).await?;
