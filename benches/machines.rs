@@ -31,9 +31,9 @@ fn main() {
     }
     println!("{EVENTS} stage events, one every {EVERY:?}\n");
     println!(
-        "| | sessions | deliveries/s | delay p50 | p99 | most | servers' CPU for 1,000 deliveries | memory of a session | Redis commands for an event |"
+        "| | sessions | deliveries/s | delay p50 | p99 | most | servers' CPU for 1,000 deliveries | memory of a session | Redis commands for an event | a second at rest |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for sessions in SESSIONS {
         runtime().block_on(measure_one(sessions));
         runtime().block_on(measure_two(sessions));
@@ -199,7 +199,7 @@ fn report(
     delays: &Mutex<Vec<u64>>,
     servers: &[&Process],
     before: &Before,
-    redis: Option<f64>,
+    redis: Option<(f64, f64)>,
 ) {
     let took = before.began.elapsed().as_secs_f64();
     let mut delays = std::mem::take(&mut *delays.lock());
@@ -207,7 +207,7 @@ fn report(
     let at = |share: usize| delays[(delays.len() * share / 1000).min(delays.len() - 1)] as f64 / 1000.0;
     let cpu = servers.iter().map(|server| server.cpu()).sum::<f64>() - before.cpu;
     let memory = servers.iter().map(|server| server.memory()).sum::<u64>().saturating_sub(before.memory);
-    let redis = redis.map_or_else(|| "–".to_owned(), |commands| format!("{commands:.1}"));
+    let redis = redis.map_or_else(|| "– | –".to_owned(), |(event, rest)| format!("{event:.1} | {rest:.0}"));
     println!(
         "| {name} | {sessions} | {:.0} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} KB | {redis} |",
         delays.len() as f64 / took,
@@ -266,14 +266,19 @@ async fn measure_two(sessions: usize) {
         let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:")).unwrap();
         line.trim().parse::<f64>().unwrap()
     };
+    // What sessions cost while nothing is told.
+    let resting = commands().await;
+    tokio::time::sleep(EVERY * EVENTS).await;
     let (commands_before, cpu) = (commands().await, gateways.iter().map(Process::cpu).sum());
+    let resting = commands_before - resting;
     let before = Before { cpu, memory, began: Instant::now() };
     let engine = Engine::connect(&url, "warmcut").await.unwrap();
     let logs = RedisLogs::new(engine, Duration::from_secs(1800)).await;
     append_all(logs.as_ref()).await;
     while set.join_next().await.transpose().unwrap().is_some() {}
-    let done = (commands().await - commands_before) / f64::from(EVENTS);
-    report("two gateways", sessions, &delays, &[&gateways[0], &gateways[1]], &before, Some(done));
+    let done = (commands().await - commands_before - resting) / f64::from(EVENTS);
+    let resting = resting / (EVERY * EVENTS).as_secs_f64();
+    report("two gateways", sessions, &delays, &[&gateways[0], &gateways[1]], &before, Some((done, resting)));
     redis.kill().unwrap();
     redis.wait().unwrap();
 }

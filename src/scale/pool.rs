@@ -4,7 +4,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, Wanted};
@@ -16,6 +18,9 @@ use crate::warmup::{Cause, History, Phase, Pool, PoolError, PoolState};
 
 /// Looks by itself this often, should it ever have heard nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The log hears of a spent budget again when nobody was refused for so long.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 impl From<Unreachable> for PoolError {
     fn from(_: Unreachable) -> Self {
@@ -31,6 +36,7 @@ pub struct SharedPool {
     cooldown: Duration,
     budget: Budget,
     draining: CancellationToken,
+    told_spent: Mutex<Option<Instant>>,
 }
 
 impl SharedPool {
@@ -43,7 +49,15 @@ impl SharedPool {
     ) -> Arc<Self> {
         let news = board.news();
         let state = watch::Sender::new(PoolState::default());
-        let pool = Arc::new(Self { board, history, state, cooldown, budget, draining });
+        let pool = Arc::new(Self {
+            board,
+            history,
+            state,
+            cooldown,
+            budget,
+            draining,
+            told_spent: Mutex::default(),
+        });
         let _ = pool.look().await;
         tokio::spawn(follow(Arc::downgrade(&pool), news));
         pool
@@ -108,8 +122,18 @@ impl Pool for Arc<SharedPool> {
                 retry_after_ms: left_ms,
             }),
             Wanted::Spent { kind, left_ms } => {
-                let trigger = &new.trigger;
-                tracing::warn!(kind, trigger, "today's budget is spent; this intent warms nothing");
+                if self
+                    .told_spent
+                    .lock()
+                    .replace(Instant::now())
+                    .is_none_or(|last| last.elapsed() >= TELL_EVERY)
+                {
+                    tracing::warn!(
+                        kind,
+                        trigger = new.trigger,
+                        "today's budget is spent; intents warm nothing"
+                    );
+                }
                 metrics::counter!("warmcut_wakes_total", "outcome" => "refused").increment(1);
                 Err(PoolError::Spent { kind, retry_after_ms: left_ms })
             }

@@ -20,8 +20,10 @@ pub(super) const GONE: &str = "gone";
 struct News {
     /// The copy may have gaps, or there is none yet.
     stale: AtomicBool,
-    /// There is more after its end.
-    more: AtomicBool,
+    /// How often something was heard, and how much of that the copy has. Not flags that who asks would clear: others
+    /// would take the copy for fresh before the answer is there, and wait for a wake that has been.
+    heard: AtomicU64,
+    seen: AtomicU64,
     /// Of the run log: the position that was announced last.
     announced: AtomicU64,
     /// Wakes who follows; none once the log is gone.
@@ -33,7 +35,8 @@ impl News {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             stale: AtomicBool::new(true),
-            more: AtomicBool::new(false),
+            heard: AtomicU64::new(1),
+            seen: AtomicU64::new(0),
             announced: AtomicU64::new(0),
             changed: Mutex::new(Some(watch::Sender::new(0))),
             asking: tokio::sync::Mutex::default(),
@@ -48,9 +51,9 @@ impl News {
                 if let Ok(position) = said.parse() {
                     self.announced.fetch_max(position, Ordering::AcqRel);
                 }
-                self.more.store(true, Ordering::Release);
             }
         }
+        self.heard.fetch_add(1, Ordering::AcqRel);
         if let Some(changed) = self.changed.lock().as_ref() {
             changed.send_modify(|times| *times += 1);
         }
@@ -61,7 +64,7 @@ impl News {
     }
 
     fn is_fresh(&self) -> bool {
-        !self.stale.load(Ordering::Acquire) && !self.more.load(Ordering::Acquire)
+        self.seen.load(Ordering::Acquire) == self.heard.load(Ordering::Acquire)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -78,10 +81,15 @@ impl News {
         (!self.is_fresh()).then_some(asking)
     }
 
-    /// What was heard so far is about to be asked for; true when all of it has to be.
-    fn take(&self) -> bool {
-        self.more.store(false, Ordering::Release);
-        self.stale.swap(false, Ordering::AcqRel)
+    /// What was heard so far is about to be asked for: whether all of it has to be, and what [`Self::answered`] takes.
+    fn take(&self) -> (bool, u64) {
+        let heard = self.heard.load(Ordering::Acquire);
+        (self.stale.swap(false, Ordering::AcqRel), heard)
+    }
+
+    /// The copy has it.
+    fn answered(&self, heard: u64) {
+        self.seen.fetch_max(heard, Ordering::AcqRel);
     }
 
     /// It wasn't answered.
@@ -128,13 +136,15 @@ impl RunMirror {
     }
 
     async fn ask(&self) -> Result<(), LogError> {
-        let all = self.news.take();
-        let asked = if all { self.load().await } else { self.more().await };
-        if asked.is_err() {
-            self.news.give_back();
-            // What was known before still holds.
-            if !self.state.read().has_any {
-                return Err(LogError::Unavailable);
+        let (all, heard) = self.news.take();
+        match if all { self.load().await } else { self.more().await } {
+            Ok(()) => self.news.answered(heard),
+            Err(Unreachable) => {
+                self.news.give_back();
+                // What was known before still holds.
+                if !self.state.read().has_any {
+                    return Err(LogError::Unavailable);
+                }
             }
         }
         Ok(())
@@ -245,9 +255,12 @@ impl SessionMirror {
     }
 
     async fn ask(&self) -> Result<(), LogError> {
-        let all = self.news.take();
+        let (all, heard) = self.news.take();
         match if all { self.load().await } else { self.more().await } {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                self.news.answered(heard);
+                Ok(())
+            }
             Ok(false) => {
                 drop(self.news.changed.lock().take());
                 Err(LogError::NoSession)

@@ -56,6 +56,37 @@ async fn key(follower: &mut Follower) -> EventKey {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_channels_of_a_gateway_all_hear_of_each_event_without_another_one_after_it() {
+    const CHANNELS: usize = 60;
+    let server = Server::start().await;
+    let logs = gateway(&server).await;
+    let (told, heard) = (tokio::sync::mpsc::channel(CHANNELS), Arc::new(tokio::sync::Semaphore::new(0)));
+    let (sender, mut keys) = told;
+    for _ in 0..CHANNELS {
+        let session = SessionId::random();
+        logs.create(&session).await.expect("a log");
+        let mut follower = follower(&logs, &session, Start::After(EventKey::START)).await;
+        let (sender, open) = (sender.clone(), Arc::clone(&heard));
+        tokio::spawn(async move {
+            open.add_permits(1);
+            while let Ok(Followed::Entry(entry)) = follower.next().await {
+                let _ = sender.send(entry.key).await;
+            }
+        });
+    }
+    drop(heard.acquire_many(CHANNELS as u32).await.expect("open"));
+    for n in 0..20 {
+        let key = logs.append_run(0, event(&n.to_string())).await.expect("appended");
+        let all = async {
+            for _ in 0..CHANNELS {
+                assert_eq!(keys.recv().await, Some(key));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), all).await.expect("a lone event reaches all of them");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_replay_after_any_event_is_the_rest_on_either_gateway() {
     let server = Server::start().await;
     let (one, two) = (gateway(&server).await, gateway(&server).await);
