@@ -21,7 +21,8 @@ use warmcut::protocol::{Event, RunId, Stage, StageEvent, StageStatus};
 use warmcut::session::{Logs, RedisLogs};
 
 const SESSIONS: [usize; 2] = [200, 2000];
-const EVENTS: u32 = 200;
+/// For as long as it takes until every session has said once that it is used.
+const EVENTS: u32 = 300;
 const EVERY: Duration = Duration::from_millis(50);
 
 fn main() {

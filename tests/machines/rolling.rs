@@ -69,7 +69,7 @@ async fn visit(front: Front, n: usize, retries: Arc<AtomicUsize>) {
 async fn both_gateways_are_replaced_under_load_and_no_job_is_lost() {
     let fleet = Fleet::start().await;
     let _worker = fleet.worker(&[]);
-    let mut gateways = vec![fleet.gateway(&[]), fleet.gateway(&[])];
+    let mut gateways = [fleet.gateway(&[]), fleet.gateway(&[])];
     let front = Front(Arc::new(RwLock::new(gateways.iter().map(|one| one.server.clone()).collect())));
     let (stop, retries, visits) =
         (Arc::new(AtomicBool::new(false)), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
@@ -84,12 +84,12 @@ async fn both_gateways_are_replaced_under_load_and_no_job_is_lost() {
             }
         });
     }
-    for n in 0..2 {
+    for (n, gateway) in gateways.iter_mut().enumerate() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let new = fleet.gateway(&[]);
         // As a platform does: traffic goes to the new one, then the old one is told to go.
         front.0.write()[n] = new.server.clone();
-        let mut old = std::mem::replace(&mut gateways[n], new);
+        let mut old = std::mem::replace(gateway, new);
         old.process.terminate();
         assert_eq!(old.process.gone().await.code(), Some(0));
     }
