@@ -95,7 +95,11 @@ impl Pool for Arc<SharedPool> {
             return Err(PoolError::Draining);
         }
         let known = self.state.borrow().clone();
-        let estimates = self.history.estimates(&kind(&known), true).await;
+        // Where a run is under way or was, nothing is estimated anew.
+        let usual = match known.phase {
+            Phase::Warming | Phase::Ready => known.usual,
+            Phase::Cold | Phase::Failed => self.history.estimates(&kind(&known), true).await.run,
+        };
         let spend = self.budget.for_cause(&cause);
         let how = (cause.explicit, clock::millis(self.cooldown));
         let new = PoolState {
@@ -104,7 +108,7 @@ impl Pool for Arc<SharedPool> {
             trigger: cause.trigger,
             session: cause.session,
             started_ms: clock::now_ms(),
-            usual: estimates.run,
+            usual,
             model: known.model,
             device: known.device,
             load_ms: known.load_ms,

@@ -1,5 +1,6 @@
 //! Waking by HTTP: a request held open for each worker that is wanted, as platforms that scale by requests need it.
 
+use std::error::Error;
 use std::time::Duration;
 
 use reqwest::{Client, Url};
@@ -68,8 +69,6 @@ impl Means for HttpWakes {
 
 /// Holds a request until the worker ends it.
 async fn ask(client: &Client, url: Url, auth: &WakeAuth, heard: &mpsc::Sender<Heard>) -> Result<(), String> {
-    // Not with its address: where it has a secret, it stands there.
-    let words = |error: reqwest::Error| error.without_url().to_string();
     let mut request = client.post(url.clone());
     match auth {
         WakeAuth::None => {}
@@ -95,5 +94,16 @@ async fn identity(client: &Client, url: &Url) -> Result<String, String> {
     let asked = client.get(place).header("Metadata-Flavor", "Google").send().await;
     let answer = asked.and_then(reqwest::Response::error_for_status);
     let told = async { answer?.text().await };
-    told.await.map_err(|error| format!("Google's metadata server gave no identity: {}", error.without_url()))
+    told.await.map_err(|error| format!("Google's metadata server gave no identity: {}", words(error)))
+}
+
+/// What went wrong and why, without the address: where that has a secret, it stands there.
+fn words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let (mut words, mut cause) = (error.to_string(), error.source());
+    while let Some(deeper) = cause {
+        words = format!("{words}: {deeper}");
+        cause = deeper.source();
+    }
+    words
 }

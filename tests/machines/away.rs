@@ -38,13 +38,7 @@ async fn redis_goes_and_comes_back_with_its_data_and_everything_goes_on() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
     println!("Redis back to an upload that is taken: {:?}", begun.elapsed());
-    // The channel may have been closed meanwhile; then it resumes.
-    let mut ended = shopper.try_until(|event| crate::shopper::end_of(event, &job).is_some()).await;
-    if ended.is_err() {
-        shopper.resume(&gateway.server).await;
-        ended = shopper.try_until(|event| crate::shopper::end_of(event, &job).is_some()).await;
-    }
-    assert_eq!(crate::shopper::end_of(&ended.unwrap().event, &job), Some(JobStatus::Succeeded));
+    assert_eq!(shopper.until_ended_over(&gateway.server, &job).await, JobStatus::Succeeded);
     shopper.check();
     worker.terminate();
     assert_eq!(worker.gone().await.code(), Some(0));
@@ -79,7 +73,7 @@ async fn redis_comes_back_without_its_data_and_old_sessions_start_over() {
     let mut next = Shopper::open(&gateway).await;
     next.until(is_ready).await;
     let job = next.send(&gateway.server, &photo("after the loss")).await;
-    assert_eq!(next.until_ended(&job).await, JobStatus::Succeeded);
+    assert_eq!(next.until_ended_over(&gateway.server, &job).await, JobStatus::Succeeded);
     next.check();
 }
 

@@ -154,6 +154,11 @@ impl Fleet {
         self.gateway_before(&[], args)
     }
 
+    /// The same with variables of the environment, each as `NAME=value`.
+    pub fn gateway_with(&self, variables: &[&str], args: &[&str]) -> Gateway {
+        self.gateway_before(&[&["env"], variables].concat(), args)
+    }
+
     /// The same behind another program.
     pub fn gateway_before(&self, before: &[&str], args: &[&str]) -> Gateway {
         let (process, url) = self.spawn("gateway", before, args);

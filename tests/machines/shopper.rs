@@ -60,6 +60,10 @@ impl Shopper {
         let waits = async {
             loop {
                 let framed = self.stream.next().await?;
+                if matches!(framed.event, Event::Reset { .. }) {
+                    // What describes the present comes again.
+                    self.events.clear();
+                }
                 if framed.id.is_some() {
                     self.events.push((Instant::now(), framed.clone()));
                 }
@@ -84,6 +88,16 @@ impl Shopper {
     pub async fn until_ended(&mut self, job: &JobId) -> JobStatus {
         let ended = self.until(|event| end_of(event, job).is_some()).await;
         end_of(&ended.event, job).unwrap()
+    }
+
+    /// The same over channels that may be lost, as while Redis has only just come back.
+    pub async fn until_ended_over(&mut self, server: &Server, job: &JobId) -> JobStatus {
+        loop {
+            match self.try_until(|event| end_of(event, job).is_some()).await {
+                Ok(ended) => return end_of(&ended.event, job).unwrap(),
+                Err(_) => self.resume(server).await,
+            }
+        }
     }
 
     pub fn events(&self) -> impl Iterator<Item = &Event> {

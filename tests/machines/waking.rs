@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use warmcut::protocol::{Event, JobStatus, Stage, StageStatus};
 
 use crate::fleet::Fleet;
@@ -116,4 +117,46 @@ async fn a_stranger_wakes_nobody() {
         async move { request.send().await.unwrap().status().as_u16() }
     };
     assert_eq!((status("guess").await, status("opens").await), (401, 200));
+}
+
+/// Answers each request with the same, and tells what was asked.
+async fn listen(answer: &'static str) -> (std::net::SocketAddr, tokio::sync::mpsc::Receiver<String>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (told, asked) = tokio::sync::mpsc::channel(64);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            let length = answer.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+            stream.write_all(format!("{head}{answer}").as_bytes()).await.unwrap();
+            told.send(String::from_utf8(request).unwrap()).await.unwrap();
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn on_googles_machines_a_gateway_shows_who_it_is_to_whom() {
+    let fleet = Fleet::start().await;
+    let (metadata, mut asked) = listen("an identity").await;
+    let (worker, mut woken) = listen("awake").await;
+    let variable = format!("GCE_METADATA_HOST={metadata}");
+    let wake = format!("http://{worker}/wake");
+    let gateway = fleet.gateway_with(&[&variable], &["--wake", &wake, "--wake-auth", "google"]);
+    let _shopper = Shopper::open(&gateway).await;
+    let asked = asked.recv().await.unwrap().to_lowercase();
+    let path =
+        "/computemetadata/v1/instance/service-accounts/default/identity?audience=http%3a%2f%2f127.0.0.1%3a";
+    assert!(asked.starts_with(&format!("get {path}")), "{asked}");
+    assert!(asked.contains("metadata-flavor: google"), "{asked}");
+    let woken = woken.recv().await.unwrap().to_lowercase();
+    assert!(
+        woken.starts_with("post /wake ") && woken.contains("authorization: bearer an identity"),
+        "{woken}"
+    );
 }

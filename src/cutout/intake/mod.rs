@@ -246,7 +246,7 @@ impl Intake {
         match self.pool.ensure_warm(cause).await {
             Ok(_) => Ok(()),
             // The small model stands in.
-            Err(PoolError::Cooling { .. })
+            Err(PoolError::Cooling { .. } | PoolError::Spent { .. })
                 if self.previews.as_ref().is_some_and(|previews| previews.has_model()) =>
             {
                 Ok(())

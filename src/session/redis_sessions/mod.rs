@@ -21,11 +21,13 @@ use super::table::{MISSED, Owner, SessionBounds};
 use super::token::Secret;
 use super::{LogError, OpenError};
 use crate::clock;
-use crate::engine::{Engine, script};
+use crate::engine::{Engine, Unreachable, script};
 use crate::protocol::SessionId;
 
 /// A session with a channel counts as used this often; well within the time after which it may be missed.
-const USED_EVERY: Duration = Duration::from_secs(15);
+const USED_EVERY: Duration = Duration::from_secs(25);
+/// So many are told of in one step, which nobody else's waits for longer than a millisecond or two.
+const AT_ONCE: usize = 100;
 
 /// Id, when it opened, its shop.
 type Found = (String, u64, String);
@@ -35,6 +37,7 @@ pub struct RedisSessions {
     engine: Arc<Engine>,
     open: Script,
     find: Script,
+    stay: Script,
     here: Mutex<HashMap<SessionId, Weak<Session>>>,
     secret: Secret,
     ttl: Duration,
@@ -49,12 +52,13 @@ impl RedisSessions {
             engine,
             open: with_shared(include_str!("open.lua")),
             find: with_shared(include_str!("find.lua")),
+            stay: with_shared(include_str!("stay.lua")),
             here: Mutex::default(),
             secret,
             ttl,
             bounds,
         });
-        tokio::spawn(stay(Arc::downgrade(&sessions)));
+        tokio::spawn(stay(Arc::downgrade(&sessions), USED_EVERY.min(ttl / 3)));
         sessions
     }
 
@@ -85,6 +89,16 @@ impl RedisSessions {
         Ok(self.engine.run(&call).await?)
     }
 
+    /// These count as used; those that are gone.
+    async fn stay(&self, sessions: &[Arc<Session>]) -> Result<Vec<String>, Unreachable> {
+        let mut call = self.engine.call(&self.stay);
+        call.arg(clock::millis(self.ttl));
+        for session in sessions {
+            call.arg(session.id.as_str()).arg(u8::from(session.has_uploaded()));
+        }
+        self.engine.run(&call).await
+    }
+
     fn all_here(&self) -> Vec<Arc<Session>> {
         let mut here = self.here.lock();
         here.retain(|_, session| session.strong_count() > 0);
@@ -93,16 +107,18 @@ impl RedisSessions {
 }
 
 /// Sessions with a channel in this process count as used; those that are gone end here too.
-async fn stay(sessions: Weak<RedisSessions>) {
-    let mut every = tokio::time::interval(USED_EVERY);
+async fn stay(sessions: Weak<RedisSessions>, every: Duration) {
+    let mut every = tokio::time::interval(every.max(Duration::from_millis(100)));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
         let Some(sessions) = sessions.upgrade() else { return };
-        for session in sessions.all_here() {
-            match sessions.touch(&session.id, session.has_uploaded()).await {
-                Ok(Some(_)) => {}
-                Ok(None) => session.ended.cancel(),
+        for some in sessions.all_here().chunks(AT_ONCE) {
+            match sessions.stay(some).await {
+                Ok(gone) => some
+                    .iter()
+                    .filter(|session| gone.iter().any(|id| id == session.id.as_str()))
+                    .for_each(|session| session.ended.cancel()),
                 Err(_) => break, // the next time is soon enough
             }
         }

@@ -58,6 +58,28 @@ async fn bounds_hold_over_both() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_held_stays_and_ends_here_when_it_is_gone_elsewhere() {
+    let server = Server::start().await;
+    let [one, two] = gateways(&server, Duration::from_millis(900), BOUNDS).await;
+    let held = one.open(Opening::default()).await.expect("opens");
+    let token = one.open(Opening::default()).await.expect("opens").token;
+    held.session.note_upload();
+    let keys = one.engine.keys();
+    let (record, uploaded) = (keys.of("session", &held.session.id), "uploaded");
+    let mut pipe = redis::pipe();
+    pipe.cmd("HGET").arg(&record).arg(uploaded);
+    while two.find(&token).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+    }
+    let (said,): (Option<String>,) = one.engine.ask(&pipe).await.expect("answers");
+    assert_eq!(said.as_deref(), Some("1"), "it is there, and has sent a photo");
+    let mut pipe = redis::pipe();
+    pipe.cmd("DEL").arg(record).ignore();
+    one.engine.ask::<()>(&pipe).await.expect("answers");
+    tokio::time::timeout(Duration::from_secs(10), held.session.ended.cancelled()).await.expect("ends");
+}
+
+#[tokio::test]
 async fn a_session_that_nobody_uses_expires_and_gives_its_place_back() {
     let server = Server::start().await;
     let bounds = SessionBounds { all: 1, ..BOUNDS };
