@@ -206,6 +206,8 @@ impl Keeper {
         }
         let (state, now_ms) = (look.state.clone(), clock::now_ms());
         self.waking = Some(Waking { state: state.clone(), tries: 0, since: Instant::now() });
+        // What failed before is no reason to let this run's shoppers wait.
+        (self.failures, self.not_before) = (0, Instant::now());
         match state.stage {
             // Another gateway has told it, and went.
             Some(Stage::Container) => {}
