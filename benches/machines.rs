@@ -22,7 +22,7 @@ use warmcut::session::{Logs, RedisLogs};
 
 const SESSIONS: [usize; 2] = [200, 2000];
 /// For as long as it takes until every session has said once that it is used.
-const EVENTS: u32 = 300;
+const EVENTS: u32 = 500;
 const EVERY: Duration = Duration::from_millis(50);
 
 fn main() {
