@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
-use super::{Model, Opening, Seams, Server, image_limits, keys, session_bounds, spool};
+use super::{Model, Opening, Seams, Server, keys, session_bounds, spool};
 use crate::client;
 use crate::config::GatewayArgs;
-use crate::cutout::{Jobs, Links, Pixels, PreviewParts, Previews, SharedStore, look_after};
+use crate::cutout::{Pixels, SharedStore, look_after};
 use crate::scale::{CommandWakes, Demands, Elsewhere, HttpWakes, Keeper, Means, SharedPool};
 use crate::session::RedisSessions;
 use crate::warmup::Pool;
@@ -45,43 +45,28 @@ impl Server {
         let turn = keeper.keeps();
         tracker.spawn(keeper.run(draining.clone()));
         shared.jobs.count_in_turn(turn.clone());
-        let jobs: Arc<dyn Jobs> = shared.jobs;
-        let small = config.small_model();
-        let Model { loader, known } = Model::of(config.preview_loader(small)?, small)?;
-        let parts = PreviewParts {
-            jobs: Arc::clone(&jobs),
-            logs: shared.logs.clone(),
-            pool: Arc::clone(&pool),
-            pace: shared.pace,
-            results: shared.results.clone(),
-            links: Links::new(shared.secret.clone()),
-            loader,
-            known,
-            limits: image_limits(config),
-            pixels: config.preview_pixels(),
-            cutout_pixels: Pixels::new(config.pixel_memory, config.gateway_pixel_limit()),
-            job_timeout: config.job_timeout,
+        let mut seams = Seams {
+            logs: shared.logs,
+            sessions,
+            pool,
+            jobs: shared.jobs,
+            previews: None,
+            results: shared.results,
+            secret: shared.secret,
+            models: vec![config.default_model.name().to_owned()],
+            demands: Some(Demands::new(board, sizing)),
         };
-        let previews = Some(Previews::spawn(parts, &tracker, &draining)?);
-        let theirs = (Arc::clone(&jobs), Arc::clone(&pool), previews.clone());
+        let small = config.small_model();
+        let model = Model::of(config.preview_loader(small)?, small)?;
+        let pixels = Pixels::new(config.pixel_memory, config.gateway_pixel_limit());
+        seams.add_previews(config, &opening, model, (shared.pace, pixels))?;
+        let theirs = (Arc::clone(&seams.jobs), Arc::clone(&seams.pool), seams.previews.clone());
         tracker.spawn(in_turn(turn.clone(), draining.clone(), move |end| {
             let (jobs, pool, previews) = theirs.clone();
             look_after(jobs, pool, previews, end)
         }));
         let (store, keep) = (shared.store, config.keep);
         tracker.spawn(in_turn(turn, draining, move |end| sweep(store.clone(), keep, end)));
-
-        let seams = Seams {
-            logs: shared.logs,
-            sessions,
-            pool,
-            jobs,
-            previews,
-            results: shared.results,
-            secret: shared.secret,
-            models: vec![config.default_model.name().to_owned()],
-            demands: Some(Demands::new(board, sizing)),
-        };
         Self::of(config, opening, (keys, spool), seams, false)
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::cutout::intake::{Parts, UploadLimits};
-use crate::cutout::{Blobs, Intake, Jobs, Links, Previews, Results, image};
+use crate::cutout::{Blobs, Intake, Jobs, Links, Pace, Pixels, PreviewParts, Previews, Results, image};
 use crate::http::{self, Admission, App, AppState, Keys};
 use crate::model::device::Cpu;
 use crate::model::{Loader, Network, Registry, U2NetLoader};
@@ -143,6 +143,34 @@ struct Seams {
     /// The models that may be asked for, the default first.
     models: Vec<String>,
     demands: Option<Demands>,
+}
+
+impl Seams {
+    /// Puts a small model beside them, whose cutouts share their pixels with whoever else makes them here.
+    fn add_previews(
+        &mut self,
+        config: &Config,
+        opening: &Opening,
+        Model { loader, known }: Model,
+        (pace, cutout_pixels): (Arc<Pace>, Pixels),
+    ) -> std::io::Result<()> {
+        let parts = PreviewParts {
+            jobs: Arc::clone(&self.jobs),
+            logs: Arc::clone(&self.logs),
+            pool: Arc::clone(&self.pool),
+            pace,
+            results: Arc::clone(&self.results),
+            links: Links::new(self.secret.clone()),
+            loader,
+            known,
+            limits: image_limits(config),
+            pixels: config.preview_pixels(),
+            cutout_pixels,
+            job_timeout: config.job_timeout,
+        };
+        self.previews = Some(Previews::spawn(parts, &opening.tracker, &opening.draining)?);
+        Ok(())
+    }
 }
 
 impl Server {

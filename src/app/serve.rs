@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::{Model, Opening, Seams, Server, image_limits, keys, session_bounds, spool};
 use crate::config::{Config, Warm};
 use crate::cutout::{
-    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Pixels, PreviewParts, Previews,
-    Results, Workers, look_after, spawn_workers,
+    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Pixels, Results, Workers,
+    look_after, spawn_workers,
 };
 use crate::session::token::Secret;
 use crate::session::{Logs, MemoryLogs, MemorySessions};
@@ -55,33 +55,27 @@ impl Server {
         let pace = Arc::new(Pace::new(config.workers));
         let jobs: Arc<dyn Jobs> =
             Arc::new(MemoryJobs::new(config.queue, Arc::clone(&logs), Arc::clone(&pace)));
-        let shared: Arc<dyn Pool> = Arc::new(Arc::clone(&pool));
-        let links = Links::new(secret.clone());
+        let mut seams = Seams {
+            logs,
+            sessions,
+            pool: Arc::new(Arc::clone(&pool)),
+            jobs: Arc::clone(&jobs),
+            previews: None,
+            results,
+            secret,
+            models,
+            demands: None,
+        };
         let pixels = Pixels::new(config.pixel_memory, config.pixel_limit());
-        let previews = preview.map(|Model { loader, known }| {
-            let parts = PreviewParts {
-                jobs: Arc::clone(&jobs),
-                logs: Arc::clone(&logs),
-                pool: Arc::clone(&shared),
-                pace: Arc::clone(&pace),
-                results: Arc::clone(&results),
-                links: links.clone(),
-                loader,
-                known,
-                limits: image_limits(config),
-                pixels: config.preview_pixels(),
-                cutout_pixels: pixels.clone(),
-                job_timeout: config.job_timeout,
-            };
-            Previews::spawn(parts, &tracker, &draining)
-        });
-        let previews = previews.transpose()?;
+        if let Some(model) = preview {
+            seams.add_previews(config, &opening, model, (Arc::clone(&pace), pixels.clone()))?;
+        }
         let workers = Workers {
             jobs: Arc::clone(&jobs),
             pool: Arc::clone(&pool),
             inference: Inference::spawn()?,
-            results: Arc::clone(&results),
-            links,
+            results: Arc::clone(&seams.results),
+            links: Links::new(seams.secret.clone()),
             pace,
             limits: image_limits(config),
             pixels,
@@ -89,19 +83,8 @@ impl Server {
             count: config.workers.max(1),
         };
         spawn_workers(workers, &tracker, &draining);
-        let (jobs_too, pool_too) = (Arc::clone(&jobs), Arc::clone(&shared));
-        tracker.spawn(look_after(jobs_too, pool_too, previews.clone(), draining));
-        let seams = Seams {
-            logs,
-            sessions,
-            pool: shared,
-            jobs: Arc::clone(&jobs),
-            previews,
-            results,
-            secret,
-            models,
-            demands: None,
-        };
+        let (jobs_too, pool_too) = (Arc::clone(&jobs), Arc::clone(&seams.pool));
+        tracker.spawn(look_after(jobs_too, pool_too, seams.previews.clone(), draining));
         let server = Self::of(config, opening, (keys, spool), seams, true)?;
         if let Some(after) = config.unload_after.filter(|after| !after.is_zero()) {
             let intake = Arc::clone(&server.app.intake);

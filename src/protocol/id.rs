@@ -21,7 +21,7 @@ macro_rules! id {
         impl $name {
             /// A fresh one with 128 random bits.
             pub fn random() -> Self {
-                Self(format!("{}{}", $prefix, random_text()))
+                Self(random_name($prefix))
             }
 
             /// The text that travels.
@@ -84,6 +84,11 @@ impl CutoutId {
 fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// A name for what never travels, such as a process among others: a prefix and 128 random bits.
+pub fn random_name(prefix: &str) -> String {
+    format!("{prefix}{}", random_text())
 }
 
 fn random_text() -> String {

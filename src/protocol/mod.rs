@@ -16,7 +16,7 @@ pub use event::{
     CutoutEvent, Delivery, Eta, Event, Framed, Job, JobStatus, JobStep, Limits, PreviewEvent, Ready,
     SessionEvent, Stage, StageEvent, StageStatus, Timings, UploadEvent, UploadStatus,
 };
-pub use id::{CutoutId, IdError, JobId, RunId, SessionId, UploadId};
+pub use id::{CutoutId, IdError, JobId, RunId, SessionId, UploadId, random_name};
 pub use message::{Deliver, Message};
 pub use problem::{Code, Problem};
 pub use trigger::Trigger;

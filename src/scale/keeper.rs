@@ -12,10 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, Look};
 use super::demand::{Demand, Sizing};
-use super::pool::kind;
 use crate::clock;
 use crate::cutout::Pace;
-use crate::protocol::{Event, RunId, SessionId, Stage, StageEvent, StageStatus};
+use crate::protocol::{Event, RunId, Stage, StageEvent, StageStatus, random_name};
 use crate::warmup::{Estimates, History, Outcome, Phase, PoolState, run_ended, warmup_failed};
 
 /// Looks this often, and at once when the pool says that something happened.
@@ -109,7 +108,7 @@ impl Keeper {
     ) -> Self {
         Self {
             news: board.news(),
-            name: SessionId::random().as_str().replace("s_", "g_"),
+            name: random_name("g_"),
             board,
             history,
             pace,
@@ -189,7 +188,7 @@ impl Keeper {
     async fn wake(&mut self, wanted: usize, here: usize) {
         let fresh = wanted.saturating_sub(here);
         for n in 0..self.means.missing(wanted, here) {
-            let launch = SessionId::random().as_str().replace("s_", "l_");
+            let launch = random_name("l_");
             // One that merely keeps a machine awake wakes nobody.
             if n < fresh && self.board.launch(&launch).await.is_err() {
                 return;
@@ -271,7 +270,7 @@ impl Keeper {
         at_ms: u64,
         detail: Option<String>,
     ) -> bool {
-        let Estimates { stages, run: usual } = self.history.estimates(&kind(&state), true).await;
+        let Estimates { stages, run: usual } = self.history.estimates(&state.kind(), true).await;
         let since = state.woken_ms.unwrap_or(at_ms);
         let elapsed_ms = at_ms.saturating_sub(since);
         let running = status == StageStatus::Started;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::board::{Board, Joined, Worker};
 use crate::clock;
 use crate::cutout::{Pace, RedisJobs};
-use crate::protocol::{Event, RunId, SessionId, StageStatus};
+use crate::protocol::{Event, RunId, StageStatus, random_name};
 use crate::warmup::{Begun, Phase, PoolState, RunLog};
 
 /// A worker says that it lives this often.
@@ -67,7 +67,7 @@ impl Member {
     pub fn new(board: Arc<Board>, life: Life) -> Arc<Self> {
         let (speech, said) = mpsc::channel(SAID);
         Arc::new(Self {
-            name: SessionId::random().as_str().replace("s_", "w_"),
+            name: random_name("w_"),
             board,
             life,
             speech,

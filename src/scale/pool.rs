@@ -74,11 +74,6 @@ impl SharedPool {
     }
 }
 
-/// What history knows a machine's runs by.
-pub(super) fn kind(state: &PoolState) -> String {
-    format!("{} {}", state.model, state.device)
-}
-
 async fn follow(pool: Weak<SharedPool>, mut news: watch::Receiver<u64>) {
     loop {
         let _ = tokio::time::timeout(LOOK_EVERY, news.changed()).await;
@@ -98,7 +93,7 @@ impl Pool for Arc<SharedPool> {
         // Where a run is under way or was, nothing is estimated anew.
         let usual = match known.phase {
             Phase::Warming | Phase::Ready => known.usual,
-            Phase::Cold | Phase::Failed => self.history.estimates(&kind(&known), true).await.run,
+            Phase::Cold | Phase::Failed => self.history.estimates(&known.kind(), true).await.run,
         };
         let spend = self.budget.for_cause(&cause);
         let how = (cause.explicit, clock::millis(self.cooldown));

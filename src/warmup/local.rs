@@ -96,7 +96,8 @@ impl LocalPool {
         let (from, until) =
             if with_process { (self.settings.process_started, self.settings.listening) } else { (now, now) };
         let device = self.run.loader.device();
-        let estimates = self.history.estimates(&self.key(), with_process).await;
+        let kind = self.state.borrow().kind();
+        let estimates = self.history.estimates(&kind, with_process).await;
         let new = PoolState {
             phase: Phase::Warming,
             run: Some(RunId::random()),
@@ -155,9 +156,9 @@ impl LocalPool {
                 if u128::from(total_ms) > self.settings.slow.as_millis() {
                     tracing::warn!(%run, total_ms, stages = ?reporter.done, "slow start");
                 }
-                let (history, key) = (Arc::clone(&self.history), self.key());
+                let (history, kind) = (Arc::clone(&self.history), begun.kind());
                 self.tracker.spawn(async move {
-                    history.record(&key, with_process, total_ms, &reporter.done).await;
+                    history.record(&kind, with_process, total_ms, &reporter.done).await;
                 });
                 Outcome::Ready
             }
@@ -223,10 +224,6 @@ impl LocalPool {
             }
             None => format!("the worker's process had started at {started}, before the wake"),
         }
-    }
-
-    fn key(&self) -> String {
-        format!("{} {}", self.run.loader.name(), self.run.loader.device())
     }
 }
 

@@ -102,6 +102,11 @@ pub struct PoolState {
 }
 
 impl PoolState {
+    /// What history knows runs like its own by: the model and what it runs on.
+    pub(crate) fn kind(&self) -> String {
+        format!("{} {}", self.model, self.device)
+    }
+
     /// How long the latest run took or has taken, in milliseconds.
     pub fn elapsed_ms(&self, now_ms: u64) -> u64 {
         self.ended_ms.unwrap_or(now_ms).saturating_sub(self.started_ms)

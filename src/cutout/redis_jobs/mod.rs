@@ -24,7 +24,7 @@ use super::shared::SharedStore;
 use super::tell::{About, Ended, canceled, failed, moved, place};
 use crate::clock;
 use crate::engine::{Engine, Subscription, Unreachable, Wake, script};
-use crate::protocol::{Code, Event, JobId, Problem, SessionId, UploadId};
+use crate::protocol::{Code, Event, JobId, Problem, SessionId, UploadId, random_name};
 use crate::session::redis_logs::{self, LOG, session_bounds};
 
 /// How leases are kept.
@@ -178,7 +178,7 @@ impl RedisJobs {
         let heard = (Arc::clone(&news), Arc::clone(&held));
         let subscription =
             engine.wakes().subscribe(channel, move |wake| hear(&heard.0, &heard.1, wake)).await;
-        let worker = SessionId::random().as_str().replace("s_", "w_");
+        let worker = random_name("w_");
         Arc::new_cyclic(|me| Self {
             engine,
             store,
