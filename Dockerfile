@@ -1,10 +1,10 @@
 # syntax=docker/dockerfile:1
-# One stage builds the release binary, the other ships it, with the model inside: no package manager, no root.
+# One stage builds the binary, the other ships it, with the model inside: no package manager, no root.
 
 FROM rust:1-bookworm AS build
 WORKDIR /src
 # rust:1-bookworm has the gcc that libwebp and ring are compiled with.
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY src src
 COPY benches benches
 COPY static static

@@ -171,28 +171,29 @@ impl Board {
         Ok(state(&kept.unwrap_or_default(), phase(&known.unwrap_or_default())))
     }
 
-    /// Somebody wants the model.
+    /// Somebody wants the model. Answers what became of that, and where the model is then.
     pub(super) async fn want(
         &self,
         who: &str,
         (explicit, cooldown_ms): (bool, u64),
         (wakes, gpu_ms): (u64, u64),
         new: &PoolState,
-    ) -> Result<Wanted, Unreachable> {
+    ) -> Result<(Wanted, PoolState), Unreachable> {
         let mut call = self.engine.call(&self.scripts.want);
         call.arg(who).arg(u8::from(explicit)).arg(cooldown_ms).arg(wakes).arg(gpu_ms);
         call.arg(run_of(new)).arg(json(new));
         let answer: Vec<String> = self.engine.run(&call).await?;
         let field = |n: usize| answer.get(n).map(String::as_str).unwrap_or_default();
-        Ok(match field(0) {
+        let wanted = match field(2) {
             "begun" => Wanted::Begun,
-            "cooling" => Wanted::Cooling { left_ms: number(field(1)) },
+            "cooling" => Wanted::Cooling { left_ms: number(field(3)) },
             "spent" => {
-                let kind = if field(1) == "wakes" { "wakes" } else { "GPU time" };
-                Wanted::Spent { kind, left_ms: number(field(2)) }
+                let kind = if field(3) == "wakes" { "wakes" } else { "GPU time" };
+                Wanted::Spent { kind, left_ms: number(field(4)) }
             }
             _ => Wanted::Known,
-        })
+        };
+        Ok((wanted, state(field(1), phase(field(0)))))
     }
 
     /// Tells of a run, for its leader: a worker, or the keeper while there is none. False, and nothing is told, when

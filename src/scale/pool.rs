@@ -58,19 +58,24 @@ impl SharedPool {
             draining,
             told_spent: Mutex::default(),
         });
-        let _ = pool.look().await;
+        pool.look().await;
         tokio::spawn(follow(Arc::downgrade(&pool), news));
         pool
     }
 
-    async fn look(&self) -> Result<PoolState, Unreachable> {
-        let state = self.board.state().await?;
+    // While Redis is away, what was known before still holds.
+    async fn look(&self) {
+        if let Ok(state) = self.board.state().await {
+            self.learn(&state);
+        }
+    }
+
+    fn learn(&self, state: &PoolState) {
         self.state.send_if_modified(|known| {
-            let changed = *known != state;
-            known.clone_from(&state);
+            let changed = known != state;
+            known.clone_from(state);
             changed
         });
-        Ok(state)
     }
 }
 
@@ -78,8 +83,7 @@ async fn follow(pool: Weak<SharedPool>, mut news: watch::Receiver<u64>) {
     loop {
         let _ = tokio::time::timeout(LOOK_EVERY, news.changed()).await;
         let Some(pool) = pool.upgrade() else { return };
-        // What was known before still holds, or is known better the next time.
-        let _ = pool.look().await;
+        pool.look().await;
     }
 }
 
@@ -111,8 +115,8 @@ impl Pool for Arc<SharedPool> {
         };
         // Who isn't a session waits as one.
         let who = new.session.clone().unwrap_or_else(SessionId::random);
-        let wanted = self.board.want(who.as_str(), how, spend, &new).await?;
-        let state = self.look().await?;
+        let (wanted, state) = self.board.want(who.as_str(), how, spend, &new).await?;
+        self.learn(&state);
         match wanted {
             Wanted::Known | Wanted::Begun => state.run.or(new.run).ok_or(PoolError::Unavailable),
             Wanted::Cooling { left_ms } => Err(PoolError::Cooling {

@@ -46,7 +46,7 @@ async fn fixture() -> Fixture {
 
 impl Fixture {
     async fn want(&self, who: &str, new: &PoolState) -> Wanted {
-        self.board.want(who, (false, 60_000), PLENTY, new).await.expect("answers")
+        self.board.want(who, (false, 60_000), PLENTY, new).await.expect("answers").0
     }
 
     /// A worker has said nothing for longer than anybody waits.

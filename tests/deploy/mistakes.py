@@ -86,6 +86,7 @@ MISTAKES = [
         "image",
         ("a build of its own", "Dockerfile", "deploy/build /warmcut", "cargo build --release", "by deploy/build alone"),
         ("a folder that doesn't get there", ".dockerignore", "!models\n", "", "keeps models"),
+        ("a build without its script", "Dockerfile", " build.rs ./", " ./", "copy build.rs"),
         ("a folder that isn't copied", "Dockerfile", "COPY static static\n", "", "takes in ../static"),
         ("root", "Dockerfile", "USER 65532", "USER root", "must be a number"),
         ("what hadolint knows", "Dockerfile", "FROM rust:1-bookworm", "FROM rust:latest", "hadolint"),

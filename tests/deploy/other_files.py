@@ -71,6 +71,9 @@ def image(root, binary):
             yield f"the Dockerfile copies {source}, which isn't there"
         if "*" not in ignored or not any(source == of or source.startswith(of + "/") for of in allowed):
             yield f".dockerignore keeps {source} from the Dockerfile"
+    # Cargo takes it in without a word, and without one it goes on without.
+    if "build.rs" not in copied:
+        yield "the Dockerfile doesn't copy build.rs"
     # What the sources take into the binary must have been copied.
     for path in sorted((root / "src").rglob("*.rs")):
         text = path.read_text().split("#[cfg(test)]")[0]

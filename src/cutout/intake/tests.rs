@@ -1,9 +1,12 @@
 //! Uploads that stall, are abandoned, or are taken over; on a paused clock.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::partial::MAGIC;
+use super::sweep::{ABANDONED, ANNOUNCED, SILENCE};
 use super::*;
 use crate::cutout::image::Limits;
 use crate::cutout::{MemoryJobs, MemoryResults, Pace};

@@ -1,13 +1,14 @@
 //! Previews and the ends of their jobs; where time counts, on a paused clock.
 
 use parking_lot::Mutex as SyncMutex;
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::cutout::image::Limits;
 use crate::cutout::jobs::NewJob;
 use crate::cutout::{Blobs, MemoryResults};
 use crate::model::{Loaded, ModelError, Progress, Segmenter, Stop};
-use crate::protocol::{JobStatus, RunId, UploadId};
+use crate::protocol::{Code, JobStatus, RunId, UploadId};
 use crate::session::token::Secret;
 use crate::session::{EventKey, MemoryLogs, Read};
 use crate::warmup::{Cause, PoolError, PoolState};
