@@ -2,7 +2,7 @@
 //! `cargo bench --bench machines`. It needs `redis-server`.
 //!
 //! A stage event is appended twenty times a second while browsers hold their channels open. Measured are the delay
-//! from append to browser, what the servers and Redis do for it, and the memory of a session with its channel.
+//! from append to browser, what the servers and Redis do for it, and the servers' memory, whose growth is the sessions'.
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop where it stands")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -32,13 +32,19 @@ fn main() {
     }
     println!("{EVENTS} stage events, one every {EVERY:?}\n");
     println!(
-        "| | sessions | deliveries/s | delay p50 | p99 | most | servers' CPU for 1,000 deliveries | memory of a session | Redis commands for an event | a second at rest |"
+        "| | sessions | deliveries/s | delay p50 | p99 | most | servers' CPU for 1,000 deliveries | servers' memory | Redis commands for an event | a second at rest |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    for sessions in SESSIONS {
-        runtime().block_on(measure_one(sessions));
-        runtime().block_on(measure_two(sessions));
-    }
+    let memory = SESSIONS.map(|sessions| {
+        [runtime().block_on(measure_one(sessions)), runtime().block_on(measure_two(sessions))]
+    });
+    let more = (SESSIONS[1] - SESSIONS[0]) as f64;
+    let of_one = |n: usize| (memory[1][n] as f64 - memory[0][n] as f64) / more / 1000.0;
+    println!(
+        "\nA session with its channel takes {:.1} KB in one process and {:.1} KB on two gateways.",
+        of_one(0),
+        of_one(1)
+    );
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -190,10 +196,10 @@ async fn browsers(sessions: usize, addresses: &[String]) -> (tokio::task::JoinSe
 
 struct Before {
     cpu: f64,
-    memory: u64,
     began: Instant,
 }
 
+/// Answers the servers' memory in bytes.
 fn report(
     name: &str,
     sessions: usize,
@@ -201,41 +207,42 @@ fn report(
     servers: &[&Process],
     before: &Before,
     redis: Option<(f64, f64)>,
-) {
+) -> u64 {
     let took = before.began.elapsed().as_secs_f64();
     let mut delays = std::mem::take(&mut *delays.lock());
     delays.sort_unstable();
     let at = |share: usize| delays[(delays.len() * share / 1000).min(delays.len() - 1)] as f64 / 1000.0;
     let cpu = servers.iter().map(|server| server.cpu()).sum::<f64>() - before.cpu;
-    let memory = servers.iter().map(|server| server.memory()).sum::<u64>().saturating_sub(before.memory);
+    let memory = servers.iter().map(|server| server.memory()).sum::<u64>();
     let redis = redis.map_or_else(|| "– | –".to_owned(), |(event, rest)| format!("{event:.1} | {rest:.0}"));
     println!(
-        "| {name} | {sessions} | {:.0} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} KB | {redis} |",
+        "| {name} | {sessions} | {:.0} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} MB | {redis} |",
         delays.len() as f64 / took,
         at(500),
         at(990),
         at(1000),
         cpu * 1e6 / delays.len() as f64,
-        memory as f64 / sessions as f64 / 1000.0,
+        memory as f64 / 1e6,
     );
+    memory
 }
 
-async fn measure_one(sessions: usize) {
+async fn measure_one(sessions: usize) -> u64 {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg("--one-process");
     let mut server = Process::start(command);
-    let memory = server.memory();
     let (mut set, delays) = browsers(sessions, std::slice::from_ref(&server.address)).await;
     // The run that the first of them began has ended by then.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let before = Before { cpu: server.cpu(), memory, began: Instant::now() };
+    let before = Before { cpu: server.cpu(), began: Instant::now() };
     writeln!(server.stdin, "go").unwrap();
     while set.join_next().await.transpose().unwrap().is_some() {}
-    report("one process", sessions, &delays, &[&server], &before, None);
+    let memory = report("one process", sessions, &delays, &[&server], &before, None);
     let _ = server.stdout.read_line(&mut String::new());
+    memory
 }
 
-async fn measure_two(sessions: usize) {
+async fn measure_two(sessions: usize) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = Command::new("redis-server");
     redis.current_dir(folder.path()).stdout(Stdio::null());
@@ -258,7 +265,6 @@ async fn measure_two(sessions: usize) {
         Process::start(command)
     };
     let gateways = [gateway(), gateway()];
-    let memory = gateways.iter().map(Process::memory).sum();
     let addresses = gateways.each_ref().map(|gateway| gateway.address.clone());
     let (mut set, delays) = browsers(sessions, &addresses).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -272,14 +278,22 @@ async fn measure_two(sessions: usize) {
     tokio::time::sleep(EVERY * EVENTS).await;
     let (commands_before, cpu) = (commands().await, gateways.iter().map(Process::cpu).sum());
     let resting = commands_before - resting;
-    let before = Before { cpu, memory, began: Instant::now() };
+    let before = Before { cpu, began: Instant::now() };
     let engine = Engine::connect(&url, "warmcut").await.unwrap();
     let logs = RedisLogs::new(engine, Duration::from_secs(1800)).await;
     append_all(logs.as_ref()).await;
     while set.join_next().await.transpose().unwrap().is_some() {}
     let done = (commands().await - commands_before - resting) / f64::from(EVENTS);
     let resting = resting / (EVERY * EVENTS).as_secs_f64();
-    report("two gateways", sessions, &delays, &[&gateways[0], &gateways[1]], &before, Some((done, resting)));
+    let memory = report(
+        "two gateways",
+        sessions,
+        &delays,
+        &[&gateways[0], &gateways[1]],
+        &before,
+        Some((done, resting)),
+    );
     redis.kill().unwrap();
     redis.wait().unwrap();
+    memory
 }
