@@ -67,7 +67,7 @@ impl Server {
         }));
         let (store, keep) = (shared.store, config.keep);
         tracker.spawn(in_turn(turn, draining, move |end| sweep(store.clone(), keep, end)));
-        Self::of(config, opening, (keys, spool), seams, false)
+        Self::of(config, opening, (keys, spool), seams)
     }
 }
 

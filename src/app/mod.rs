@@ -61,8 +61,6 @@ pub struct Server {
     app: AppState,
     listener: TcpListener,
     max_connections: usize,
-    /// Its jobs run here; else they go on without it.
-    works: bool,
     /// Holds uploads and results on disk; deleted with the server.
     _spool: Spool,
 }
@@ -185,7 +183,6 @@ impl Server {
         opening: Opening,
         (keys, spool): (Option<Keys>, Spool),
         seams: Seams,
-        works: bool,
     ) -> anyhow::Result<Self> {
         let Opening { listener, address, metrics, tracker, draining, closing, .. } = opening;
         warn_of_open_door(&address, keys.is_some());
@@ -233,13 +230,13 @@ impl Server {
             draining,
             closing,
         });
-        Ok(Self { address, app, listener, max_connections: config.max_connections, works, _spool: spool })
+        Ok(Self { address, app, listener, max_connections: config.max_connections, _spool: spool })
     }
 
     /// Serves until `shutdown`, then drains: readiness off, `drain` to every channel, a warm-up is given
     /// up, uploads and waiting jobs end with a problem, running jobs finish or are ended, channels close.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { app, listener, max_connections, works, _spool: spool, .. } = self;
+        let Self { app, listener, max_connections, _spool: spool, .. } = self;
         let router = http::router(Arc::clone(&app));
         let serving =
             tokio::spawn(http::serve::serve(listener, router, max_connections, app.closing.clone()));
@@ -253,11 +250,9 @@ impl Server {
             uploads_ended.await;
             // Workers claim nothing more.
             app.jobs.close(Problem::new(Code::Draining, again)).await;
-            if works {
-                jobs_finished(&app).await;
-            }
+            jobs_finished(&app).await;
         };
-        if tokio::time::timeout(JOBS_FINISH, finished).await.is_err() && works {
+        if tokio::time::timeout(JOBS_FINISH, finished).await.is_err() {
             let message = "the server is going away before the cutout was done; send the photo again";
             app.jobs.fail_all(Problem::new(Code::Draining, message)).await;
         }
@@ -279,7 +274,7 @@ async fn jobs_finished(app: &AppState) {
     /// Often enough that a finished server doesn't linger; the queue's own signal has one listener.
     const LOOK: Duration = Duration::from_millis(20);
     loop {
-        if app.jobs.depth().await.is_ok_and(|depth| depth.waiting + depth.running == 0) {
+        if app.jobs.here() == 0 {
             return;
         }
         tokio::time::sleep(LOOK).await;

@@ -85,7 +85,7 @@ impl Server {
         spawn_workers(workers, &tracker, &draining);
         let (jobs_too, pool_too) = (Arc::clone(&jobs), Arc::clone(&seams.pool));
         tracker.spawn(look_after(jobs_too, pool_too, seams.previews.clone(), draining));
-        let server = Self::of(config, opening, (keys, spool), seams, true)?;
+        let server = Self::of(config, opening, (keys, spool), seams)?;
         if let Some(after) = config.unload_after.filter(|after| !after.is_zero()) {
             let intake = Arc::clone(&server.app.intake);
             tokio::spawn(unload_when_idle(Arc::clone(&pool), jobs, intake, after));

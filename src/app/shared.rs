@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{Config, SharedArgs};
@@ -35,7 +36,8 @@ impl Shared {
     pub(super) async fn connect(config: &Config, args: &SharedArgs) -> anyhow::Result<Self> {
         let store = SharedStore::open(&args.store).context("--store")?;
         let engine = engine(args).await?;
-        let secret = secret(&engine).await.context("--redis")?;
+        let secret = Secret::from_bytes(agree(&engine, &Secret::random()).await.context("--redis")?);
+        tokio::spawn(keep_agreed(Arc::clone(&engine), secret.clone()));
         let logs = RedisLogs::new(Arc::clone(&engine), config.session_ttl).await;
         let pace = Arc::new(Pace::new(config.workers));
         let queue = (config.queue, Leases::default());
@@ -64,13 +66,28 @@ async fn engine(args: &SharedArgs) -> anyhow::Result<Arc<Engine>> {
     }
 }
 
-/// The deployment's own, made by whoever needs it first.
-async fn secret(engine: &Engine) -> anyhow::Result<Secret> {
+/// The deployment's secret: this one where there is none yet.
+async fn agree(engine: &Engine, secret: &Secret) -> anyhow::Result<[u8; 32]> {
     let key = engine.keys().the("secret");
     let mut pipe = redis::pipe();
-    pipe.cmd("SET").arg(&key).arg(&Secret::random().to_bytes()[..]).arg("NX").ignore();
+    pipe.cmd("SET").arg(&key).arg(&secret.to_bytes()[..]).arg("NX").ignore();
     pipe.cmd("GET").arg(&key);
     let (bytes,): (Vec<u8>,) = engine.ask(&pipe).await?;
-    let bytes = <[u8; 32]>::try_from(bytes).ok().context("the secret in Redis is none of ours")?;
-    Ok(Secret::from_bytes(bytes))
+    <[u8; 32]>::try_from(bytes).ok().context("the secret in Redis is none of ours")
+}
+
+/// Agrees once more whenever Redis was away: it may have come back without its data, and who starts later must not
+/// be the only one who has the new secret.
+async fn keep_agreed(engine: Arc<Engine>, secret: Secret) {
+    let missed = Arc::new(Notify::new());
+    let heard = Arc::clone(&missed);
+    let channel = engine.keys().of("secret", "news");
+    let _subscription = engine.wakes().subscribe(channel, move |_| heard.notify_one()).await;
+    loop {
+        missed.notified().await;
+        while let Err(error) = agree(&engine, &secret).await.map(|bytes| secret.adopt(bytes)) {
+            tracing::warn!(%error, "the deployment's secret can't be agreed on yet");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
 }

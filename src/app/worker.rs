@@ -138,7 +138,7 @@ async fn idle(
     loop {
         every.tick().await;
         let warms = state.borrow().phase == Phase::Warming;
-        if warms || jobs.running() > 0 || *app.held.borrow() > 0 || *wanted.borrow() {
+        if warms || jobs.here() > 0 || *app.held.borrow() > 0 || *wanted.borrow() {
             since = Instant::now();
         } else if since.elapsed() >= after {
             return;

@@ -101,6 +101,10 @@ pub trait Jobs: Send + Sync + 'static {
     /// when the job is here already.
     async fn push(&self, job: NewJob, received: Event) -> Result<(), JobsError>;
 
+    /// A job that ends where it begins, because its cutout was made before: tells its session so with the given
+    /// events. Nothing happens when the job is here already.
+    async fn known(&self, job: &NewJob, events: Vec<Event>) -> Result<(), JobsError>;
+
     /// The next job; waits for one.
     async fn claim(&self) -> Claimed;
 
@@ -137,10 +141,13 @@ pub trait Jobs: Send + Sync + 'static {
     /// How much there is.
     async fn depth(&self) -> Result<Depth, JobsError>;
 
+    /// Jobs that end when this process does, unless somebody else takes them over.
+    fn here(&self) -> usize;
+
     /// Waits until the queue may have changed.
     async fn changed(&self);
 
-    /// Tells waiting jobs of their place where that has changed, at most once a second each, and
-    /// cancels those that nobody wants. True when something is left to tell later.
+    /// Tells waiting jobs of their place where that has changed, at most once a second each. True when something
+    /// is left to tell later.
     async fn tell_positions(&self, model_ready: bool) -> bool;
 }

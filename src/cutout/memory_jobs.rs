@@ -175,6 +175,14 @@ impl Jobs for MemoryJobs {
         if self.places.available_permits() == 0 { Err(self.full()) } else { Ok(()) }
     }
 
+    async fn known(&self, job: &NewJob, events: Vec<Event>) -> Result<(), JobsError> {
+        for event in events {
+            // As with `append`.
+            let _ = self.logs.append(&job.session, clock::now_ms(), event).await;
+        }
+        Ok(())
+    }
+
     async fn push(&self, job: NewJob, received: Event) -> Result<(), JobsError> {
         // One that is known takes no second place.
         if self.slot(&job.id).is_some() {
@@ -311,6 +319,10 @@ impl Jobs for MemoryJobs {
     async fn depth(&self) -> Result<Depth, JobsError> {
         let inner = self.inner.lock();
         Ok(Depth { waiting: inner.waiting.len(), running: inner.live.len() - inner.waiting.len() })
+    }
+
+    fn here(&self) -> usize {
+        self.inner.lock().live.len()
     }
 
     async fn changed(&self) {

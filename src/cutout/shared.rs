@@ -1,7 +1,7 @@
 //! Where a deployment's processes keep the bytes that they share: photos that wait, and cutouts.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
 use super::{Blob, BlobError};
+use crate::clock;
 use crate::protocol::{CutoutId, JobId};
 
 /// Larger photos are sent in pieces of this size, the least that S3 takes.
@@ -71,11 +72,19 @@ impl SharedStore {
         // Never closed.
         let _permit = self.in_pieces.acquire().await.map_err(std::io::Error::other)?;
         let mut writer = BufWriter::with_capacity(store, path, PIECE).with_max_concurrency(1);
-        let mut pieces = photo.stream().await?;
-        while let Some(piece) = pieces.try_next().await? {
-            writer.write_all(&piece).await?;
+        let written = async {
+            let mut pieces = photo.stream().await?;
+            while let Some(piece) = pieces.try_next().await? {
+                writer.write_all(&piece).await?;
+            }
+            Ok(writer.shutdown().await?)
+        };
+        let written = written.await;
+        if written.is_err() {
+            // A bucket keeps the parts of what was never finished, where no list shows them.
+            let _ = writer.abort().await;
         }
-        Ok(writer.shutdown().await?)
+        written
     }
 
     /// A photo that was kept.
@@ -108,7 +117,7 @@ impl SharedStore {
     /// Deletes cutouts and photos that are older, for a store that doesn't expire them by itself.
     pub async fn sweep(&self, cutouts: Duration, photos: Duration) -> Result<(), BlobError> {
         for (folder, age) in [(CUTOUTS, cutouts), (PHOTOS, photos)] {
-            let now = SystemTime::now();
+            let now = UNIX_EPOCH + Duration::from_millis(clock::now_ms());
             let mut all = self.store.list(Some(&self.prefix.clone().join(folder)));
             while let Some(found) = all.try_next().await? {
                 if now.duration_since(found.last_modified.into()).is_ok_and(|old| old >= age) {

@@ -64,8 +64,8 @@ impl Shared {
     async fn work(self: Arc<Self>) {
         let mut state = self.pool.follow();
         loop {
-            // Cancel safety: waiting and claiming lose nothing but at shutdown, when every job that no worker
-            // has is ended by `Jobs::close`.
+            // Cancel safety: waiting and claiming lose nothing but at shutdown, when a job that no worker has is ended
+            // by `Jobs::close`, or is another process's once its lease is lost.
             let claimed = tokio::select! {
                 biased;
                 () = self.draining.cancelled() => return,

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script, ScriptInvocation};
 
 use crate::clock;
 
@@ -24,10 +25,12 @@ pub use wakes::{Subscription, Wake, Wakes};
 
 /// An answer takes a millisecond; without one for so long, there is none.
 const ANSWER: Duration = Duration::from_secs(2);
+/// A machine that vanishes says nothing, and the system would believe in its connection for a quarter of an hour.
+const GONE: Duration = Duration::from_secs(10);
 
 /// Redis can't be reached, or doesn't do what it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Redis can't be reached just now")]
+#[error("Redis can't be reached just now, or refuses")]
 pub struct Unreachable;
 
 /// A connection to what is shared.
@@ -40,7 +43,9 @@ pub struct Engine {
 impl Engine {
     /// Connects; fails when Redis isn't there now. Later it may go and come back.
     pub async fn connect(url: &str, prefix: &str) -> Result<Arc<Self>, RedisError> {
-        let client = redis::Client::open(url)?;
+        let keepalive = TcpKeepalive::new().with_time(GONE / 2).with_interval(GONE / 4).with_retries(2);
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(GONE);
+        let client = redis::Client::open(url.into_connection_info()?.set_tcp_settings(tcp))?;
         let config = ConnectionManagerConfig::new()
             .set_response_timeout(Some(ANSWER))
             .set_connection_timeout(Some(ANSWER))

@@ -162,7 +162,7 @@ async fn listen(
     asked: &mut mpsc::Receiver<Command>,
 ) -> Option<()> {
     let names = channels.names();
-    if !names.is_empty() && sink.subscribe(&names).await.is_err() {
+    if !names.is_empty() && !answered(sink.subscribe(&names)).await {
         return Some(());
     }
     channels.tell_all_missed();
@@ -179,24 +179,29 @@ async fn listen(
             }
             command = asked.recv() => match command? {
                 Command::Subscribe(channel, done) => {
-                    if sink.subscribe(channel).await.is_err() {
+                    if !answered(sink.subscribe(channel)).await {
                         return Some(());
                     }
                     let _ = done.send(());
                 }
                 Command::Unsubscribe(channel) => {
                     // Somebody else may listen again by now.
-                    if !channels.listeners.lock().contains_key(&channel) && sink.unsubscribe(channel).await.is_err() {
+                    let listens = channels.listeners.lock().contains_key(&channel);
+                    if !listens && !answered(sink.unsubscribe(channel)).await {
                         return Some(());
                     }
                 }
             },
             _ = quiet.tick() => {
-                let answer = tokio::time::timeout(SILENCE, sink.ping::<redis::Value>()).await;
-                if !matches!(answer, Ok(Ok(_))) {
+                if !answered(sink.ping::<redis::Value>()).await {
                     return Some(());
                 }
             }
         }
     }
+}
+
+/// False when it failed, or nobody said anything for too long.
+async fn answered<T>(asked: impl Future<Output = redis::RedisResult<T>>) -> bool {
+    matches!(tokio::time::timeout(SILENCE, asked).await, Ok(Ok(_)))
 }

@@ -6,7 +6,6 @@ use redis::Script;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::clock;
 use crate::engine::{Engine, Subscription, Unreachable, script};
 use crate::protocol::{Event, RunId};
 use crate::session::redis_logs::{self, LOG, run_bounds};
@@ -95,6 +94,7 @@ struct Scripts {
     leave: Script,
     demand: Script,
     launch: Script,
+    wanted: Script,
 }
 
 /// The pool's record.
@@ -149,6 +149,7 @@ impl Board {
             leave: with_shared(include_str!("leave.lua")),
             demand: with_shared(include_str!("demand.lua")),
             launch: with_shared(include_str!("launch.lua")),
+            wanted: with_shared(include_str!("wanted.lua")),
         };
         let news = Arc::new(watch::Sender::new(0));
         let heard = Arc::clone(&news);
@@ -197,15 +198,16 @@ impl Board {
     }
 
     /// Tells of a run, for its leader: a worker, or the keeper while there is none. False, and nothing is told, when
-    /// that is somebody else by now.
+    /// that is somebody else by now. A leader that may have to say it twice numbers what it says, from 1; else 0.
     pub(super) async fn tell(
         &self,
-        lead: &str,
+        (lead, number): (&str, u64),
         state: &PoolState,
         events: &[(u64, Event)],
     ) -> Result<bool, Unreachable> {
         let mut call = self.engine.call(&self.scripts.tell);
         call.arg(lead).arg(run_of(state)).arg(phase_text(state.phase)).arg(json(state)).arg(run_bounds());
+        call.arg(number);
         for (at_ms, event) in events {
             redis_logs::tell(&mut call, *at_ms, event);
         }
@@ -284,10 +286,9 @@ impl Board {
 
     /// How many workers are wanted, for workers to know.
     pub(super) async fn set_wanted(&self, wanted: usize) -> Result<(), Unreachable> {
-        let mut pipe = redis::pipe();
-        pipe.cmd("HSET").arg(self.engine.keys().the("pool")).arg("wanted").arg(wanted);
-        pipe.arg("wanted_ms").arg(clock::now_ms()).ignore();
-        self.engine.ask(&pipe).await
+        let mut call = self.engine.call(&self.scripts.wanted);
+        call.arg(wanted);
+        self.engine.run::<u8>(&call).await.map(drop)
     }
 
     /// A machine is about to be woken.

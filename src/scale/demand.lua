@@ -15,7 +15,8 @@ local known = redis.call('HMGET', pool, 'phase', 'run', 'lead', 'state', 'begun_
 local since = now - ARGV[3]
 if known[1] == 'warming' then since = math.min(since, tonumber(known[5])) end
 redis.call('ZREMRANGEBYSCORE', intents, '-inf', '(' .. since)
-local stalled = redis.call('ZREMRANGEBYSCORE', launches, '-inf', now - ARGV[4])
+-- Who merely looks changes nothing.
+local stalled = keeps == ARGV[1] and redis.call('ZREMRANGEBYSCORE', launches, '-inf', now - ARGV[4]) or 0
 local spent = redis.call('HMGET', budget_key(now), 'wakes', 'gpu_ms')
 local answer = { keeps == ARGV[1] and '1' or '0', known[1] or '', known[2] or '', known[3] or '', known[4] or '',
   tostring(redis.call('ZCARD', intents)), tostring(redis.call('XLEN', the('jobs'))),

@@ -14,7 +14,7 @@ local known = redis.call('HMGET', pool, 'phase', 'lead', 'state')
 if known[1] == 'ready' then return { 'silent' } end
 if known[1] == 'warming' then
   if known[2] ~= '' and known[2] ~= worker and ARGV[3] ~= '1' then return { 'silent' } end
-  redis.call('HSET', pool, 'lead', worker)
+  redis.call('HSET', pool, 'lead', worker, 'told', '')
   return { 'leads', known[3] }
 end
 begin(ARGV[4], ARGV[5], worker, now)

@@ -296,7 +296,7 @@ impl Keeper {
         if let Some(waking) = &mut self.waking {
             waking.state = state.clone();
         }
-        self.board.tell("", &state, &events).await.unwrap_or(false)
+        self.board.tell(("", 0), &state, &events).await.unwrap_or(false)
     }
 }
 

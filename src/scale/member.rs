@@ -13,8 +13,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::board::{Board, Joined, Worker};
 use crate::clock;
-use crate::cutout::{Pace, RedisJobs};
-use crate::protocol::{Event, RunId, StageStatus, random_name};
+use crate::cutout::{Jobs, Pace, RedisJobs};
+use crate::protocol::{Event, RunId, Stage, StageStatus, random_name};
 use crate::warmup::{Begun, Phase, PoolState, RunLog};
 
 /// A worker says that it lives this often.
@@ -90,7 +90,7 @@ impl Member {
     /// Says that it lives, and what it does, for ever.
     pub async fn live(self: Arc<Self>, state: watch::Receiver<PoolState>) {
         let Some(mut said) = self.said.lock().take() else { return };
-        let mut speaker = Speaker { member: Arc::clone(&self), leads: false, run: Vec::new() };
+        let mut speaker = Speaker { member: Arc::clone(&self), leads: false, told: 0, run: Vec::new() };
         let mut every = tokio::time::interval(BEAT_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
@@ -99,7 +99,9 @@ impl Member {
             tokio::select! {
                 biased;
                 speech = said.recv() => match speech {
-                    Some(Speech::Begins { leads }) => (speaker.leads, speaker.run) = (leads, Vec::new()),
+                    Some(Speech::Begins { leads }) => {
+                        (speaker.leads, speaker.told, speaker.run) = (leads, 0, Vec::new());
+                    }
                     Some(Speech::Said(said)) => speaker.say(*said).await,
                     None => return,
                 },
@@ -125,7 +127,7 @@ impl Member {
         Worker {
             phase,
             started_ms: *started_ms,
-            running: jobs.running(),
+            running: jobs.here(),
             at_once: *at_once,
             usual: pace.measured(),
         }
@@ -163,6 +165,8 @@ impl RunLog for Member {
 struct Speaker {
     member: Arc<Member>,
     leads: bool,
+    /// How much it has told since it leads: what is told again, because no answer came, is told once.
+    told: u64,
     /// What this worker's run was, without its progress.
     run: Vec<Said>,
 }
@@ -181,11 +185,12 @@ impl Speaker {
     }
 
     /// False when another one leads the run by now.
-    async fn tell(&self, said: &Said, passing: bool) -> bool {
+    async fn tell(&mut self, said: &Said, passing: bool) -> bool {
         let Said { at_ms, event, state } = said;
         let events = [(*at_ms, event.clone())];
+        self.told += 1;
         loop {
-            match self.member.board.tell(&self.member.name, state, &events).await {
+            match self.member.board.tell((&self.member.name, self.told), state, &events).await {
                 Ok(told) => return told,
                 Err(_) if passing => return true,
                 Err(_) => tokio::time::sleep(AGAIN).await,
@@ -218,9 +223,9 @@ impl Speaker {
         let Some(newest) = self.run.last().map(|said| said.state.clone()) else { return };
         let member = Arc::clone(&self.member);
         let new = PoolState { phase: Phase::Warming, run: Some(RunId::random()), ..newest.clone() };
-        let run = match member.board.join(&member.name, &member.worker(newest.phase), &new).await {
-            Ok(Joined::Leads(known)) => known.run.or(new.run),
-            Ok(Joined::Began) => new.run,
+        let (run, stage) = match member.board.join(&member.name, &member.worker(newest.phase), &new).await {
+            Ok(Joined::Leads(known)) => (known.run.or(new.run), known.stage),
+            Ok(Joined::Began) => (new.run, None),
             Ok(Joined::Silent) | Err(_) => return,
         };
         let Some(run) = run else { return };
@@ -233,13 +238,27 @@ impl Speaker {
                 _ => {}
             }
         }
-        self.leads = true;
+        (self.leads, self.told) = (true, 0);
         for said in self.run.clone() {
+            if is_told(&said.event, stage) {
+                continue;
+            }
             if !self.tell(&said, false).await {
                 self.leads = false;
                 return;
             }
         }
         self.leads = newest.phase == Phase::Warming;
+    }
+}
+
+/// Whether it belongs to what a run that has come to this stage has been told by somebody else. Progress never goes
+/// backwards within a run.
+fn is_told(event: &Event, stage: Option<Stage>) -> bool {
+    match (event, stage) {
+        (Event::Stage(event), Some(stage)) => {
+            event.stage < stage || (event.stage == stage && event.status == StageStatus::Started)
+        }
+        _ => false,
     }
 }

@@ -48,8 +48,14 @@ local function settle()
   say('cold')
 end
 
--- Workers that died without a word.
+-- Workers that died without a word. Where nobody has looked for a while Redis was away, and whoever lives could say
+-- nothing.
 local function reap(now)
+  local looked = tonumber(redis.call('HGET', pool, 'looked_ms') or now)
+  redis.call('HSET', pool, 'looked_ms', now)
+  if now - looked > LOST / 2 then
+    for _, worker in ipairs(redis.call('ZRANGE', heard, 0, -1)) do redis.call('ZADD', heard, now, worker) end
+  end
   local lost = redis.call('ZRANGEBYSCORE', heard, '-inf', now - LOST)
   for _, worker in ipairs(lost) do forget(worker) end
   if #lost > 0 then settle() end
@@ -57,7 +63,7 @@ end
 
 -- A new run, led by a worker or by nobody yet.
 local function begin(run, state, lead, now)
-  redis.call('HSET', pool, 'phase', 'warming', 'run', run, 'state', state, 'lead', lead, 'begun_ms', now)
+  redis.call('HSET', pool, 'phase', 'warming', 'run', run, 'state', state, 'lead', lead, 'begun_ms', now, 'told', '')
   begin_run()
   say('begun')
 end

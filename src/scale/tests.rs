@@ -82,7 +82,7 @@ async fn a_run_is_told_by_who_leads_it_and_by_nobody_else() {
     assert_eq!(all.want("s_1", &run).await, Wanted::Begun);
     assert_eq!(all.want("s_2", &warming()).await, Wanted::Known, "one run for both");
     assert!(
-        all.board.tell("", &run, &anything()).await.expect("answers"),
+        all.board.tell(("", 0), &run, &anything()).await.expect("answers"),
         "nobody leads it: the keeper tells"
     );
     let joined = all.board.join("w_1", &worker(Phase::Warming), &warming()).await.expect("answers");
@@ -90,16 +90,19 @@ async fn a_run_is_told_by_who_leads_it_and_by_nobody_else() {
     let joined = all.board.join("w_2", &worker(Phase::Warming), &warming()).await.expect("answers");
     assert!(matches!(joined, Joined::Silent));
     for other in ["", "w_2"] {
-        assert!(!all.board.tell(other, &run, &anything()).await.expect("answers"), "{other:?} leads nothing");
+        assert!(
+            !all.board.tell((other, 0), &run, &anything()).await.expect("answers"),
+            "{other:?} leads nothing"
+        );
     }
-    assert!(!all.board.tell("w_1", &warming(), &anything()).await.expect("answers"), "another run");
+    assert!(!all.board.tell(("w_1", 0), &warming(), &anything()).await.expect("answers"), "another run");
     assert_eq!(all.told().await, 1);
     // The second is ready first, and tells so.
     let joined = all.board.join("w_2", &worker(Phase::Ready), &warming()).await.expect("answers");
     assert!(matches!(joined, Joined::Leads(_)));
-    assert!(!all.board.tell("w_1", &run, &anything()).await.expect("answers"));
+    assert!(!all.board.tell(("w_1", 0), &run, &anything()).await.expect("answers"));
     let ready = PoolState { phase: Phase::Ready, ..run };
-    assert!(all.board.tell("w_2", &ready, &anything()).await.expect("answers"));
+    assert!(all.board.tell(("w_2", 0), &ready, &anything()).await.expect("answers"));
     assert_eq!(all.phase().await, Phase::Ready);
 }
 
@@ -123,7 +126,7 @@ async fn who_is_lost_leads_nothing_and_without_a_ready_worker_the_pool_is_cold()
 
     all.board.beat("w_2", &worker(Phase::Ready), 2000).await.expect("answers");
     let ready = PoolState { phase: Phase::Ready, ..run };
-    assert!(all.board.tell("w_2", &ready, &anything()).await.expect("answers"));
+    assert!(all.board.tell(("w_2", 0), &ready, &anything()).await.expect("answers"));
     assert_eq!(all.told().await, 1);
     all.is_lost("w_2").await;
     let look = sizing().look(&all.board, None).await.expect("answers");
@@ -159,7 +162,7 @@ async fn intents_count_while_their_shopper_may_send_a_photo_or_waits_for_the_mod
     assert_eq!(waiting(brief).await, 2, "both wait for the model, however long it takes");
     all.board.join("w_1", &worker(Phase::Ready), &warming()).await.expect("answers");
     let ready = PoolState { phase: Phase::Ready, ..run };
-    assert!(all.board.tell("w_1", &ready, &[]).await.expect("answers"));
+    assert!(all.board.tell(("w_1", 0), &ready, &[]).await.expect("answers"));
     assert_eq!((waiting(long).await, waiting(brief).await), (2, 0));
 }
 
@@ -186,7 +189,7 @@ async fn who_only_looks_is_refused_first_when_the_day_has_cost_enough() {
 
     // A failed run: only a person is let try at once.
     let failed = PoolState { phase: Phase::Failed, ..all.board.state().await.expect("answers") };
-    assert!(all.board.tell("", &failed, &[]).await.expect("answers"));
+    assert!(all.board.tell(("", 0), &failed, &[]).await.expect("answers"));
     assert!(matches!(pool.ensure_warm(cause("upload")).await, Err(PoolError::Cooling { .. })));
     assert_ne!(pool.ensure_warm(Cause::explicit("warmup")).await.expect("a person may"), run);
 }
@@ -204,4 +207,31 @@ async fn every_machine_knows_what_runs_took_on_any() {
     assert_eq!(estimates.run, Some(Percentiles { p50: 30, p90: 50 }));
     assert_eq!(estimates.stages[&Stage::Container], Percentiles { p50: 3, p90: 5 });
     assert_eq!(there.estimates("m", false).await.run, None, "those began with a wake");
+}
+
+#[tokio::test]
+async fn what_is_told_again_because_no_answer_came_is_told_once() {
+    let all = fixture().await;
+    let run = warming();
+    all.want("s_1", &run).await;
+    all.board.join("w_1", &worker(Phase::Warming), &warming()).await.expect("answers");
+    let ready = PoolState { phase: Phase::Ready, ..run.clone() };
+    for (number, state) in [(1, &run), (1, &run), (2, &ready), (2, &ready)] {
+        assert!(all.board.tell(("w_1", number), state, &anything()).await.expect("answers"));
+    }
+    assert_eq!((all.told().await, all.phase().await), (2, Phase::Ready));
+}
+
+#[tokio::test]
+async fn nobody_is_lost_while_redis_was_away() {
+    let all = fixture().await;
+    all.board.beat("w_1", &worker(Phase::Ready), 0).await.expect("answers");
+    all.is_lost("w_1").await;
+    let mut pipe = redis::pipe();
+    let long_ago = clock::now_ms() - 30_000;
+    pipe.cmd("HSET").arg(all.engine.keys().the("pool")).arg("looked_ms").arg(long_ago).ignore();
+    all.engine.ask::<()>(&pipe).await.expect("answers");
+    assert_eq!(sizing().look(&all.board, None).await.expect("answers").workers.len(), 1);
+    all.is_lost("w_1").await;
+    assert!(sizing().look(&all.board, None).await.expect("answers").workers.is_empty());
 }

@@ -2,6 +2,7 @@
 
 use std::process::{ExitStatus, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 
@@ -10,7 +11,7 @@ use super::keeper::{Heard, Means};
 /// Processes that are or start workers.
 pub struct CommandWakes {
     command: String,
-    /// Those that nobody has come of yet can be ended.
+    /// Those that run, to be ended when no worker comes up.
     started: Vec<oneshot::Sender<()>>,
 }
 
@@ -31,7 +32,7 @@ impl Means for CommandWakes {
         let mut command = Command::new("sh");
         command.arg("-c").arg(&self.command);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        // Not ended with the gateway's own group.
+        // Not ended with the gateway's own group, and endable as one.
         command.process_group(0);
         let (end, ended) = oneshot::channel();
         self.started.push(end);
@@ -68,7 +69,12 @@ async fn watch(mut child: Child, launch: String, heard: mpsc::Sender<Heard>, end
             let _ = heard.send(Heard::Failed { launch, reason }).await;
         }
         None => {
-            let _ = child.kill().await;
+            // With all that it started: nobody has heard of any of them.
+            let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+            if let Some(group) = group {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            let _ = child.wait().await;
         }
     }
 }

@@ -9,6 +9,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::keeper::{Heard, Means};
 
+/// A worker says something three times as often; one that doesn't stands still, whatever its system says for it.
+const SILENCE: Duration = Duration::from_secs(45);
+
 /// Where Google's machines ask who they are; the variable is Google's own.
 const METADATA_HOST: &str = "metadata.google.internal";
 const METADATA_VARIABLE: &str = "GCE_METADATA_HOST";
@@ -80,8 +83,8 @@ async fn ask(client: &Client, url: Url, auth: &WakeAuth, heard: &mpsc::Sender<He
         return Err(format!("the worker's /wake answered {}", response.status()));
     }
     let _ = heard.send(Heard::Alive).await;
-    // A worker that dies breaks it off; it is missed by its own silence.
-    while let Ok(Some(_)) = response.chunk().await {}
+    // A worker that dies breaks it off.
+    while let Ok(Ok(Some(_))) = tokio::time::timeout(SILENCE, response.chunk()).await {}
     Ok(())
 }
 

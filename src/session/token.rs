@@ -3,32 +3,40 @@
 //! A session's token is its id and a keyed hash of it. Whoever holds the secret can check a token
 //! without a look-up, and give the same token again to a browser that comes back with its nonce.
 
+use std::sync::Arc;
+
 use data_encoding::BASE32_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 
 use crate::protocol::{CutoutId, SessionId};
 
-/// The server's secret: a fresh one for a process that is alone, one for all of a deployment.
+/// The server's secret: a fresh one for a process that is alone, one for all of a deployment. Clones are the same.
 #[derive(Clone)]
-pub struct Secret([u8; 32]);
+pub struct Secret(Arc<RwLock<[u8; 32]>>);
 
 impl Secret {
     /// From the operating system's random numbers.
     pub fn random() -> Self {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("the operating system has random numbers");
-        Self(bytes)
+        Self::from_bytes(bytes)
     }
 
     /// As it is shared.
     pub fn to_bytes(&self) -> [u8; 32] {
-        self.0
+        *self.0.read()
     }
 
     /// One that is shared.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Arc::new(RwLock::new(bytes)))
+    }
+
+    /// What others have by now; what was made with the one before is none any more.
+    pub fn adopt(&self, bytes: [u8; 32]) {
+        *self.0.write() = bytes;
     }
 
     /// The token of a session.
@@ -55,7 +63,7 @@ impl Secret {
 
     fn mac(&self, purpose: &[u8], text: &str) -> Hmac<Sha256> {
         let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("a keyed hash takes a key of any length");
+            Hmac::<Sha256>::new_from_slice(&self.to_bytes()).expect("a keyed hash takes a key of any length");
         mac.update(purpose);
         mac.update(&[0]);
         mac.update(text.as_bytes());

@@ -40,11 +40,7 @@ async fn a_worker_that_stood_still_past_its_lease_ends_nothing_a_second_time() {
     assert_eq!(shopper.until_ended(&next).await, JobStatus::Succeeded);
     tokio::time::sleep(Duration::from_secs(3)).await;
     shopper.check();
-    assert_eq!(
-        shopper.replay(&gateway.server, shopper.events.len()).await,
-        shopper.ids(),
-        "nothing more was told"
-    );
+    assert_eq!(shopper.replay(&gateway.server, shopper.events.len()).await, shopper.ids());
 }
 
 #[tokio::test]

@@ -305,10 +305,12 @@ impl Intake {
             return Some(job);
         }
         let (present, _) = self.logs.present(session).await.ok()?;
-        present.iter().find_map(|entry| match &entry.event {
-            Event::Upload(event) if event.upload == *upload => event.job.clone(),
-            _ => None,
-        })
+        // One that neither lives nor has ended died with its process.
+        let ended = present.iter().any(|entry| match &entry.event {
+            Event::Job(event) => event.job == job && event.status.is_end(),
+            _ => false,
+        });
+        ended.then_some(job)
     }
 
     /// Stops an upload that is on its way; false when there is none.
@@ -339,10 +341,14 @@ impl Intake {
         }
     }
 
-    /// Ends an upload with a problem; false when it has ended.
+    /// Ends an upload with a problem; false when it has ended. What came of it over another gateway goes on.
     async fn reject(&self, receiving: &Arc<Receiving>, problem: Problem) -> bool {
         let mut held = receiving.partial.lock().await;
         let ended = held.take();
+        if self.job_of(&receiving.session.id, &receiving.upload).await.is_some() {
+            self.remove(receiving);
+            return false;
+        }
         if let Some(partial) = &ended {
             self.refuse(receiving, problem, partial.counts()).await;
         }
@@ -416,14 +422,12 @@ impl Intake {
         // Where nobody can say whether it was cut out before, it is cut out once more.
         match self.results.get(&job.cutout).await.ok().flatten() {
             Some(known) => {
-                self.append(&session.id, here).await;
-                metrics::counter!("warmcut_cache_hits_total").increment(1);
                 let upload = clock::millis(job.received - job.accepted);
                 let timings =
                     Timings { upload, total: clock::millis(accepted.elapsed()), ..Timings::default() };
-                for event in last_events(&self.links, &job, &known, true, timings) {
-                    self.append(&session.id, event).await;
-                }
+                let events = [here].into_iter().chain(last_events(&self.links, &job, &known, true, timings));
+                self.jobs.known(&job, events.collect()).await.map_err(|error| error.problem())?;
+                metrics::counter!("warmcut_cache_hits_total").increment(1);
             }
             None => {
                 jobs.push(job, here).await.map_err(|error| error.problem())?;

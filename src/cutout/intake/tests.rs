@@ -298,3 +298,45 @@ async fn a_closed_intake_ends_what_is_half_here_and_takes_nothing_more() {
     assert_eq!(fixture.rejected().await, Some(Code::Draining));
     assert_eq!(fixture.intake.count(), 0);
 }
+
+fn received(fixture: &Fixture) -> Event {
+    let upload = UploadId::try_from("u1".to_owned()).expect("an id");
+    let job = Some(JobId::of(&fixture.session.id, &upload));
+    let status = UploadStatus::Received;
+    Event::Upload(UploadEvent { upload, job, status, received_bytes: 9, total_bytes: None })
+}
+
+#[tokio::test]
+async fn a_photo_whose_job_died_with_its_process_is_taken_again() {
+    let fixture = fixture().await;
+    fixture.logs.append(&fixture.session.id, 1, received(&fixture)).await.expect("appended");
+    fixture.begin().await.expect("accepted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stopped_here_and_came_whole_elsewhere_is_not_rejected() {
+    let fixture = fixture().await;
+    let mut writer = fixture.begin().await.expect("accepted");
+    writer.write(b"\x89PNG").await.expect("taken");
+    drop(writer);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let Event::Upload(here) = received(&fixture) else { panic!("an upload") };
+    let job = here.job.clone().expect("a job");
+    let ended = moved_to_its_end(&job, &here.upload);
+    fixture.logs.append(&fixture.session.id, 1, Event::Upload(here)).await.expect("appended");
+    fixture.logs.append(&fixture.session.id, 1, ended).await.expect("appended");
+    tokio::time::sleep(ABANDONED + Duration::from_secs(2)).await;
+    assert_eq!(
+        (fixture.told().await, fixture.intake.count()),
+        (vec!["accepted".into(), "progress".into(), "received".into()], 0)
+    );
+}
+
+fn moved_to_its_end(job: &JobId, upload: &UploadId) -> Event {
+    crate::cutout::tell::moved(
+        crate::cutout::tell::About { job, upload },
+        crate::protocol::JobStatus::Succeeded,
+        None,
+        None,
+    )
+}

@@ -24,6 +24,10 @@ impl Jobs for AllJobs {
         self.pool.push(job, received).await
     }
 
+    async fn known(&self, job: &NewJob, events: Vec<Event>) -> Result<(), JobsError> {
+        self.pool.known(job, events).await
+    }
+
     async fn claim(&self) -> Claimed {
         self.pool.claim().await
     }
@@ -73,6 +77,10 @@ impl Jobs for AllJobs {
     async fn depth(&self) -> Result<Depth, JobsError> {
         let (own, pool) = (self.own.depth().await?, self.pool.depth().await?);
         Ok(Depth { waiting: own.waiting + pool.waiting, running: own.running + pool.running })
+    }
+
+    fn here(&self) -> usize {
+        self.own.here() + self.pool.here()
     }
 
     async fn changed(&self) {

@@ -1,20 +1,25 @@
--- ARGV: worker, milliseconds after which a lease that isn't renewed is lost.
+-- ARGV: milliseconds after which a lease that isn't renewed is lost.
 -- Answers {id, lease, deliveries, session, upload, bytes, options, cutout, shop, ms since it was accepted, ms since
 -- it was received}, or nothing.
-local worker, lost = ARGV[1], ARGV[2]
+-- All workers are one consumer: their leases tell them apart.
+local worker, lost = 'worker', ARGV[1]
 
 -- One whose lease is lost. Redis looks at a few at a time, and many that live may come before it.
 local function lost_one()
   local cursor = '0-0'
   repeat
-    local answer = redis.call('XAUTOCLAIM', jobs, 'workers', worker, lost, cursor, 'COUNT', 1)
+    local answer = redis.pcall('XAUTOCLAIM', jobs, 'workers', worker, lost, cursor, 'COUNT', 1)
+    if answer.err then
+      -- The first claim of all.
+      redis.call('XGROUP', 'CREATE', jobs, 'workers', '0')
+      return nil
+    end
     if answer[2][1] then return answer[2][1] end
     cursor = answer[1]
   until cursor == '0-0'
 end
 
 if redis.call('EXISTS', jobs) == 0 then return false end
-redis.pcall('XGROUP', 'CREATE', jobs, 'workers', '0')
 while true do
   -- Those of workers that died first: they have waited longest.
   local found = lost_one()
@@ -33,7 +38,7 @@ while true do
   else
     local lease = redis.call('INCR', of('jobs', 'leases'))
     local deliveries = redis.call('HINCRBY', record, 'deliveries', 1)
-    redis.call('HSET', record, 'state', 'running', 'lease', lease, 'worker', worker)
+    redis.call('HSET', record, 'state', 'running', 'lease', lease)
     local now = now_ms()
     return { id, tostring(lease), tostring(deliveries), job[1], job[2], job[3], job[4], job[5], job[6],
       tostring(now - job[7]), tostring(now - job[8]) }

@@ -24,7 +24,7 @@ use super::shared::SharedStore;
 use super::tell::{About, Ended, canceled, failed, moved, place};
 use crate::clock;
 use crate::engine::{Engine, Subscription, Unreachable, Wake, script};
-use crate::protocol::{Code, Event, JobId, Problem, SessionId, UploadId, random_name};
+use crate::protocol::{Code, Event, JobId, Problem, SessionId, UploadId};
 use crate::session::redis_logs::{self, LOG, session_bounds};
 
 /// How leases are kept.
@@ -64,6 +64,7 @@ struct Scripts {
     hold: Script,
     tell: Script,
     stop: Script,
+    known: Script,
     place: Script,
     waiting: Script,
 }
@@ -76,8 +77,6 @@ pub struct RedisJobs {
     scripts: Scripts,
     limit: usize,
     leases: Leases,
-    /// This process among the workers.
-    worker: String,
     news: Arc<News>,
     held: Arc<Held>,
     me: Weak<Self>,
@@ -134,7 +133,8 @@ async fn renew(jobs: Weak<RedisJobs>, leases: Leases, job: JobId, lease: Lease) 
             Err(Unreachable) if renewed.elapsed() < leases.lost => {}
             Ok(false) | Err(Unreachable) => {
                 tracing::warn!(%job, "the lease is lost");
-                if let Some(holding) = jobs.held.lock().get(&job) {
+                // It may have come back to this process, under another lease.
+                if let Some(holding) = jobs.held.lock().get(&job).filter(|holding| holding.lease == lease) {
                     holding.canceled.cancel();
                 }
                 return;
@@ -170,6 +170,7 @@ impl RedisJobs {
             hold: with_shared(include_str!("hold.lua")),
             tell: with_shared(include_str!("tell.lua")),
             stop: with_shared(include_str!("stop.lua")),
+            known: with_shared(include_str!("known.lua")),
             place: with_shared(include_str!("place.lua")),
             waiting: with_shared(include_str!("waiting.lua")),
         };
@@ -178,7 +179,6 @@ impl RedisJobs {
         let heard = (Arc::clone(&news), Arc::clone(&held));
         let subscription =
             engine.wakes().subscribe(channel, move |wake| hear(&heard.0, &heard.1, wake)).await;
-        let worker = random_name("w_");
         Arc::new_cyclic(|me| Self {
             engine,
             store,
@@ -186,7 +186,6 @@ impl RedisJobs {
             scripts,
             limit,
             leases,
-            worker,
             news,
             held,
             me: me.clone(),
@@ -199,29 +198,42 @@ impl RedisJobs {
         let _ = self.news.counts.set(turn);
     }
 
-    /// Jobs that this process has.
-    pub fn running(&self) -> usize {
-        self.held.lock().len()
-    }
-
     /// The next job, and how often it was claimed by now.
     async fn claim_one(&self) -> Result<Option<(Claimed, u32)>, Unreachable> {
         let mut call = self.engine.call(&self.scripts.claim);
-        call.arg(&self.worker).arg(clock::millis(self.leases.lost));
+        call.arg(clock::millis(self.leases.lost));
         let answer: Option<Vec<String>> = self.engine.run(&call).await?;
         let Some(fields) = answer else { return Ok(None) };
         let Some((job, lease, deliveries)) = self.read(&fields) else {
-            tracing::error!("a job in the queue is of another version");
+            self.give_up_unread(&fields).await;
             return Ok(None);
         };
         let (canceled, ended) = (CancellationToken::new(), CancellationToken::new());
         let holding = Holding { lease, canceled: canceled.clone(), ended: ended.clone() };
-        self.held.lock().insert(job.id.clone(), holding);
+        if let Some(lost) = self.held.lock().insert(job.id.clone(), holding) {
+            // Its lease was lost, and this process hadn't heard of it.
+            lost.canceled.cancel();
+            lost.ended.cancel();
+        }
         let me = self.me.clone();
         let id = job.id.clone();
         let leases = self.leases;
         tokio::spawn(async move { ended.run_until_cancelled(renew(me, leases, id, lease)).await });
         Ok(Some((Claimed { job: Arc::new(job), lease, canceled }, deliveries)))
+    }
+
+    /// A job of another version, which another process may be able to read; but not for ever.
+    async fn give_up_unread(&self, fields: &[String]) {
+        tracing::error!("a job in the queue is of another version");
+        let [id, lease, deliveries, _, upload, ..] = fields else { return };
+        let (Ok(job), Ok(upload)) = (JobId::try_from(id.clone()), UploadId::try_from(upload.clone())) else {
+            return;
+        };
+        let lease = lease.parse().ok().map(Lease);
+        if let Some(lease) = lease.filter(|_| deliveries.parse().is_ok_and(|times: u32| times > DELIVERIES)) {
+            let problem = Problem::new(Code::JobFailed, "no worker knows what was asked for; ask for less");
+            self.finish(&job, lease, failed(About { job: &job, upload: &upload }, problem)).await;
+        }
     }
 
     /// Does a deed of who has a lease; false when it is no longer good.
@@ -335,6 +347,14 @@ impl Jobs for RedisJobs {
         }
     }
 
+    async fn known(&self, job: &NewJob, events: Vec<Event>) -> Result<(), JobsError> {
+        let mut call = self.engine.call(&self.scripts.known);
+        call.arg(job.id.as_str()).arg(job.session.as_str()).arg(job.upload.as_str());
+        call.arg(session_bounds()).arg(clock::millis(REMEMBERED));
+        tell(&mut call, &events);
+        Ok(self.engine.run::<u8>(&call).await.map(drop)?)
+    }
+
     /// Cancel safety: a job whose claim is answered when nobody listens any more is another worker's once its
     /// lease is lost.
     async fn claim(&self) -> Claimed {
@@ -446,6 +466,10 @@ impl Jobs for RedisJobs {
         let waiting = self.waiting().await?.len();
         let live = self.live().await?;
         Ok(Depth { waiting, running: live.saturating_sub(waiting) })
+    }
+
+    fn here(&self) -> usize {
+        self.held.lock().len()
     }
 
     async fn changed(&self) {

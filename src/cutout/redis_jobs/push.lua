@@ -11,5 +11,6 @@ local entry = redis.call('XADD', jobs, '*', 'job', id)
 redis.call('HSET', record, 'session', ARGV[2], 'upload', ARGV[3], 'bytes', ARGV[4], 'options', ARGV[5],
   'cutout', ARGV[6], 'shop', ARGV[7], 'accepted', now - ARGV[8], 'received', now - ARGV[9],
   'state', 'waiting', 'entry', entry)
+note_upload(ARGV[2])
 redis.call('PUBLISH', news, 'pushed')
 return 'pushed'

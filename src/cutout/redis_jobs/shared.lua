@@ -8,6 +8,12 @@ local function tell_all(session, first, bounds)
   for i = first, #ARGV, 3 do append_to(session, ARGV[i], ARGV[i + 1], ARGV[i + 2], bounds_of(bounds)) end
 end
 
+-- Nobody's session is given up for another's once it has sent a photo.
+local function note_upload(session)
+  local record = of('session', session)
+  if redis.call('EXISTS', record) == 1 then redis.call('HSET', record, 'uploaded', '1') end
+end
+
 -- Ends a job once. What is left of it says so to whoever asks, for a while.
 local function finish(id, kept_ms, how)
   local record = of('job', id)

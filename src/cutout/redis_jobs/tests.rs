@@ -41,6 +41,12 @@ impl Fixture {
     }
 
     async fn push(&self, upload: &str) -> Result<JobId, JobsError> {
+        let (job, received) = self.job(upload).await;
+        let id = job.id.clone();
+        self.gateway.push(job, received).await.map(|()| id)
+    }
+
+    async fn job(&self, upload: &str) -> (NewJob, Event) {
         let upload = UploadId::try_from(upload.to_owned()).expect("an id");
         let id = JobId::of(&self.session, &upload);
         let now = Instant::now();
@@ -58,12 +64,26 @@ impl Fixture {
         };
         let received = UploadEvent {
             upload,
-            job: Some(id.clone()),
+            job: Some(id),
             status: UploadStatus::Received,
             received_bytes: 5,
             total_bytes: None,
         };
-        self.gateway.push(job, Event::Upload(received)).await.map(|()| id)
+        (job, Event::Upload(received))
+    }
+
+    /// All leases are lost, as after a long while.
+    async fn lose_leases(&self) {
+        let engine = self.server.engine().await;
+        let mut pipe = redis::pipe();
+        pipe.cmd("XRANGE").arg(engine.keys().the("jobs")).arg("-").arg("+");
+        let (entries,): (Vec<(String, Vec<String>)>,) = engine.ask(&pipe).await.expect("answers");
+        for (entry, _) in entries {
+            let mut pipe = redis::pipe();
+            let claim = pipe.cmd("XCLAIM").arg(engine.keys().the("jobs")).arg("workers").arg("worker");
+            claim.arg(0).arg(entry).arg("IDLE").arg(60_000).arg("JUSTID").ignore();
+            engine.ask::<()>(&pipe).await.expect("answers");
+        }
     }
 
     /// What the log tells, in order.
@@ -293,4 +313,52 @@ async fn a_job_can_be_told_of_until_it_has_ended_whoever_has_it() {
         "no such job"
     );
     assert_eq!(queue.told().await, ["a here", "a queued", "a queued", "a succeeded"]);
+}
+
+#[tokio::test]
+async fn a_process_that_gets_its_own_lost_job_back_works_on_it() {
+    let queue = fixture(9).await;
+    queue.push("a").await.expect("pushed");
+    let worker = queue.worker().await;
+    let first = worker.claim().await;
+    queue.lose_leases().await;
+    let second = worker.try_claim().await.expect("its lease was lost");
+    assert!(first.canceled.is_cancelled(), "nobody waits for that work");
+    // Who renews the first lease finds that it is lost.
+    renew(Arc::downgrade(&worker), QUICK, first.job.id.clone(), first.lease).await;
+    assert!(!second.canceled.is_cancelled());
+    assert!(!worker.finish(&first.job.id, first.lease, canceled(first.job.about())).await);
+    assert!(worker.finish(&second.job.id, second.lease, done(&second)).await);
+    assert_eq!(queue.told().await, ["a here", "a succeeded"]);
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_can_read_fails_after_three_deliveries() {
+    let queue = fixture(9).await;
+    let id = queue.push("a").await.expect("pushed");
+    let worker = queue.worker().await;
+    let mut pipe = redis::pipe();
+    let record = worker.engine.keys().of("job", &id);
+    pipe.cmd("HSET").arg(record).arg("options").arg(r#"{"of": "tomorrow"}"#).ignore();
+    worker.engine.ask::<()>(&pipe).await.expect("answers");
+    for _ in 0..=DELIVERIES {
+        assert_eq!(queue.gateway.is_live(&queue.session, &id).await, Ok(true));
+        assert!(worker.try_claim().await.is_none());
+        queue.lose_leases().await;
+    }
+    assert_eq!(queue.told().await, ["a here", "job_failed", "a failed"]);
+    assert_eq!(queue.gateway.depth().await, Ok(Depth::default()));
+}
+
+#[tokio::test]
+async fn a_job_whose_cutout_is_known_is_told_of_once() {
+    let queue = fixture(9).await;
+    let (job, received) = queue.job("a").await;
+    let events = || vec![received.clone(), moved(job.about(), JobStatus::Succeeded, None, None)];
+    for gateway in [&queue.gateway, &queue.worker().await] {
+        gateway.known(&job, events()).await.expect("answers");
+    }
+    assert_eq!(queue.told().await, ["a here", "a succeeded"]);
+    queue.push("a").await.expect("known");
+    assert_eq!(queue.gateway.depth().await, Ok(Depth::default()));
 }

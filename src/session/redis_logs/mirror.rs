@@ -1,7 +1,7 @@
 //! Copies of logs that are kept in Redis, and when they are out of date.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -16,47 +16,62 @@ use crate::session::{EventKey, LogError};
 /// Said when a session's log was dropped.
 pub(super) const GONE: &str = "gone";
 
-/// What was heard of a log.
+/// What was heard of a log. Nothing here is cleared by who asks: others would take the copy for fresh before the
+/// answer is there, or for ever when who asked has gone.
 struct News {
-    /// The copy may have gaps, or there is none yet.
-    stale: AtomicBool,
-    /// How often something was heard, and how much of that the copy has. Not flags that who asks would clear: others
-    /// would take the copy for fresh before the answer is there, and wait for a wake that has been.
-    heard: AtomicU64,
+    heard: Mutex<Heard>,
+    /// How much of what was heard the copy has.
     seen: AtomicU64,
-    /// Of the run log: the position that was announced last.
-    announced: AtomicU64,
     /// Wakes who follows; none once the log is gone.
     changed: Mutex<Option<watch::Sender<u64>>>,
     asking: tokio::sync::Mutex<()>,
 }
 
+#[derive(Clone, Copy)]
+struct Heard {
+    /// How often something was.
+    times: u64,
+    /// Which of them said last that something may be missing.
+    missed: u64,
+    /// Of the run log: the position that was announced last.
+    announced: u64,
+}
+
 impl News {
+    /// Of a copy that has everything to ask for.
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            stale: AtomicBool::new(true),
-            heard: AtomicU64::new(1),
+            heard: Mutex::new(Heard { times: 1, missed: 1, announced: 0 }),
             seen: AtomicU64::new(0),
-            announced: AtomicU64::new(0),
             changed: Mutex::new(Some(watch::Sender::new(0))),
             asking: tokio::sync::Mutex::default(),
         })
     }
 
     fn hear(&self, wake: Wake<'_>) {
-        match wake {
-            Wake::Missed => self.stale.store(true, Ordering::Release),
-            Wake::Said(GONE) => drop(self.changed.lock().take()),
-            Wake::Said(said) => {
-                if let Ok(position) = said.parse() {
-                    self.announced.fetch_max(position, Ordering::AcqRel);
-                }
+        {
+            let mut heard = self.heard.lock();
+            heard.times += 1;
+            let position = match wake {
+                Wake::Missed => Some(0),
+                Wake::Said(said) => said.parse().ok(),
+            };
+            // Positions begin anew where Redis has lost its data.
+            if wake == Wake::Missed || position.is_some_and(|position| position < heard.announced) {
+                heard.missed = heard.times;
             }
+            heard.announced = position.unwrap_or(heard.announced);
         }
-        self.heard.fetch_add(1, Ordering::AcqRel);
+        if wake == Wake::Said(GONE) {
+            drop(self.changed.lock().take());
+        }
         if let Some(changed) = self.changed.lock().as_ref() {
             changed.send_modify(|times| *times += 1);
         }
+    }
+
+    fn heard(&self) -> Heard {
+        *self.heard.lock()
     }
 
     fn is_gone(&self) -> bool {
@@ -64,7 +79,12 @@ impl News {
     }
 
     fn is_fresh(&self) -> bool {
-        self.seen.load(Ordering::Acquire) == self.heard.load(Ordering::Acquire)
+        self.seen.load(Ordering::Acquire) == self.heard().times
+    }
+
+    /// Whether the copy may have gaps, or there is none yet.
+    fn has_missed(&self, heard: Heard) -> bool {
+        self.seen.load(Ordering::Acquire) < heard.missed
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -81,20 +101,9 @@ impl News {
         (!self.is_fresh()).then_some(asking)
     }
 
-    /// What was heard so far is about to be asked for: whether all of it has to be, and what [`Self::answered`] takes.
-    fn take(&self) -> (bool, u64) {
-        let heard = self.heard.load(Ordering::Acquire);
-        (self.stale.swap(false, Ordering::AcqRel), heard)
-    }
-
-    /// The copy has it.
-    fn answered(&self, heard: u64) {
-        self.seen.fetch_max(heard, Ordering::AcqRel);
-    }
-
-    /// It wasn't answered.
-    fn give_back(&self) {
-        self.stale.store(true, Ordering::Release);
+    /// The copy has what was heard by then.
+    fn answered(&self, heard: Heard) {
+        self.seen.fetch_max(heard.times, Ordering::AcqRel);
     }
 }
 
@@ -136,16 +145,13 @@ impl RunMirror {
     }
 
     async fn ask(&self) -> Result<(), LogError> {
-        let (all, heard) = self.news.take();
-        match if all { self.load().await } else { self.more().await } {
+        let heard = self.news.heard();
+        let all = self.news.has_missed(heard);
+        match if all { self.load().await } else { self.more(heard.announced).await } {
             Ok(()) => self.news.answered(heard),
-            Err(Unreachable) => {
-                self.news.give_back();
-                // What was known before still holds.
-                if !self.state.read().has_any {
-                    return Err(LogError::Unavailable);
-                }
-            }
+            // What was known before still holds.
+            Err(Unreachable) if self.state.read().has_any => {}
+            Err(Unreachable) => return Err(LogError::Unavailable),
         }
         Ok(())
     }
@@ -157,13 +163,10 @@ impl RunMirror {
         let last = number(&known[0]).unwrap_or(0);
         let start = number(&known[1]).unwrap_or(1);
         *self.state.write() = RunState { ring, last, start, has_any: true };
-        // Positions begin anew where Redis has lost its data.
-        self.news.announced.store(last, Ordering::Release);
         Ok(())
     }
 
-    async fn more(&self) -> Result<(), Unreachable> {
-        let upto = self.news.announced.load(Ordering::Acquire);
+    async fn more(&self, upto: u64) -> Result<(), Unreachable> {
         let after = EventKey::of_run(self.state.read().last);
         let since = kept::since(&self.keys, &["start"], after, &kept::id(EventKey::of_run(upto)));
         let (known, entries): (Vec<Option<String>>, Vec<Kept>) = self.engine.ask(&since).await?;
@@ -255,7 +258,8 @@ impl SessionMirror {
     }
 
     async fn ask(&self) -> Result<(), LogError> {
-        let (all, heard) = self.news.take();
+        let heard = self.news.heard();
+        let all = self.news.has_missed(heard);
         match if all { self.load().await } else { self.more().await } {
             Ok(true) => {
                 self.news.answered(heard);
@@ -265,11 +269,9 @@ impl SessionMirror {
                 drop(self.news.changed.lock().take());
                 Err(LogError::NoSession)
             }
-            Err(Unreachable) => {
-                self.news.give_back();
-                // What was known before still holds.
-                if self.state.read().has_any { Ok(()) } else { Err(LogError::Unavailable) }
-            }
+            // What was known before still holds.
+            Err(Unreachable) if self.state.read().has_any => Ok(()),
+            Err(Unreachable) => Err(LogError::Unavailable),
         }
     }
 
@@ -301,5 +303,52 @@ impl SessionMirror {
             state.ring.push(entry);
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_heard_while_somebody_asks_is_asked_for_next() {
+        let news = News::new();
+        let asked = news.heard();
+        assert!(news.has_missed(asked), "there is no copy yet");
+        news.hear(Wake::Said("6"));
+        news.answered(asked);
+        assert!(!news.is_fresh());
+        let asked = news.heard();
+        assert_eq!((asked.announced, news.has_missed(asked)), (6, false));
+        news.answered(asked);
+        assert!(news.is_fresh());
+    }
+
+    #[test]
+    fn who_asks_for_what_was_missed_and_goes_leaves_it_to_the_next() {
+        let news = News::new();
+        news.answered(news.heard());
+        news.hear(Wake::Missed);
+        let gone = news.heard();
+        assert!(news.has_missed(gone));
+        news.hear(Wake::Said("7"));
+        assert!(news.has_missed(news.heard()));
+        news.answered(news.heard());
+        assert!(!news.has_missed(news.heard()));
+    }
+
+    #[test]
+    fn positions_that_begin_anew_are_followed() {
+        let news = News::new();
+        news.hear(Wake::Said("100"));
+        news.answered(news.heard());
+        for said in ["1", "100-7", "begun"] {
+            news.hear(Wake::Said(said));
+            let heard = news.heard();
+            assert_eq!((heard.announced, news.has_missed(heard)), (1, true), "{said}");
+        }
+        news.answered(news.heard());
+        news.hear(Wake::Said("2"));
+        assert!(!news.has_missed(news.heard()));
     }
 }

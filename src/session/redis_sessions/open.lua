@@ -10,8 +10,8 @@ if back then
   return back
 end
 
--- A search looks at so many, and makes room for many openings.
-local SEARCH, PART = 64, 64
+-- A search looks at so many at once and so often, and makes room for many openings.
+local SEARCH, SEARCHES, PART = 64, 16, 64
 local now, shares = now_ms(), {}
 for i = 7, #ARGV, 3 do
   local share, bound = ARGV[i], tonumber(ARGV[i + 1])
@@ -21,12 +21,19 @@ for i = 7, #ARGV, 3 do
   if redis.call('ZCARD', share) >= bound then
     local left = math.floor(bound / PART) + 1
     -- Nobody misses who has not been here for a while and never sent a photo.
-    for _, other in ipairs(redis.call('ZRANGEBYSCORE', share, '-inf', now + ttl - missed, 'LIMIT', 0, SEARCH)) do
-      if left > 0 and not redis.call('HGET', of('session', other), 'uploaded') then
-        drop(other)
-        redis.call('ZREM', share, other)
-        left = left - 1
+    local kept, upto = 0, now + ttl - missed
+    for _ = 1, SEARCHES do
+      local others = redis.call('ZRANGEBYSCORE', share, '-inf', upto, 'LIMIT', kept, SEARCH)
+      for _, other in ipairs(others) do
+        if left > 0 and not redis.call('HGET', of('session', other), 'uploaded') then
+          drop(other)
+          redis.call('ZREM', share, other)
+          left = left - 1
+        else
+          kept = kept + 1
+        end
       end
+      if left <= 0 or #others < SEARCH then break end
     end
     if redis.call('ZCARD', share) >= bound then return { 'full', ARGV[i + 2] } end
   end

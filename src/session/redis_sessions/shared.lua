@@ -7,7 +7,11 @@ local function use(id, ttl, now)
   if not known[1] then return false end
   redis.call('PEXPIRE', record, ttl)
   if known[4] ~= '' then redis.call('PEXPIRE', known[4], ttl) end
-  for share in string.gmatch(known[3], '[^\n]+') do redis.call('ZADD', share, now + ttl, id) end
+  for share in string.gmatch(known[3], '[^\n]+') do
+    redis.call('ZADD', share, now + ttl, id)
+    -- An address that nobody comes from any more is forgotten.
+    redis.call('PEXPIRE', share, ttl + 1000)
+  end
   return { id, known[1], known[2] }
 end
 

@@ -130,3 +130,37 @@ async fn a_redis_that_is_away_is_told_as_such() {
     server.start_again().await;
     while one.find(&opened.token).await.is_err() {}
 }
+
+#[tokio::test]
+async fn room_is_found_behind_many_who_sent_a_photo() {
+    let server = Server::start().await;
+    let bounds = SessionBounds { all: 150, ..BOUNDS };
+    let [one, two] = gateways(&server, MISSED * 10, bounds).await;
+    let engine = server.engine().await;
+    let shares = engine.keys().the("sessions");
+    let mut pipe = redis::pipe();
+    for n in 0..150 {
+        let opened = one.open(Opening::default()).await.expect("opens");
+        // The one who sent nothing is the last who was here, a minute and more ago.
+        let then = opened.session.opened_at_ms + clock::millis(MISSED * 8) + n;
+        pipe.cmd("ZADD").arg(&shares).arg(then).arg(opened.session.id.as_str()).ignore();
+        if n < 149 {
+            let record = engine.keys().of("session", &opened.session.id);
+            pipe.cmd("HSET").arg(record).arg("uploaded").arg("1").ignore();
+        }
+    }
+    engine.ask::<()>(&pipe).await.expect("set");
+    two.open(Opening::default()).await.expect("room is made");
+}
+
+#[tokio::test]
+async fn an_address_is_forgotten_with_its_last_session() {
+    let server = Server::start().await;
+    let [one, _] = gateways(&server, Duration::from_millis(200), BOUNDS).await;
+    one.open(from("203.0.113.7")).await.expect("opens");
+    let engine = server.engine().await;
+    let mut pipe = redis::pipe();
+    pipe.cmd("PTTL").arg(engine.keys().of("sessions:address", "203.0.113.7"));
+    let (left,): (i64,) = engine.ask(&pipe).await.expect("answers");
+    assert!((1..=1200).contains(&left), "{left}");
+}
