@@ -207,6 +207,14 @@ pub enum ConfigError {
         /// The model.
         name: &'static str,
     },
+    /// What is shared is nowhere.
+    #[error("{flag}: {reason}")]
+    Shared {
+        /// Which says where it is.
+        flag: &'static str,
+        /// What is wrong with that.
+        reason: String,
+    },
     /// A gateway has nothing to show.
     #[error("--wake-auth is token, but there is no --wake-token")]
     NoWakeToken,

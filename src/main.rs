@@ -73,14 +73,15 @@ fn main() -> ExitCode {
             server.run(shutdown).await;
             Ok(())
         }),
-        Sub::Gateway(args) => listen(&args.serve, async |shutdown| {
-            let server = Server::gateway(&args).await?;
+        Sub::Gateway(args) => listen(&args.serve, async |mut shutdown| {
+            let Some(server) = unless(&mut shutdown, Server::gateway(&args)).await? else { return Ok(()) };
             told("warmcut gateway serves", server.address, started);
             server.run(shutdown).await;
             Ok(())
         }),
-        Sub::Worker(args) => listen(&args.serve, async |shutdown| {
-            let worker = Worker::start(&args, started).await?;
+        Sub::Worker(args) => listen(&args.serve, async |mut shutdown| {
+            let start = Worker::start(&args, started);
+            let Some(worker) = unless(&mut shutdown, start).await? else { return Ok(()) };
             told("warmcut worker listens on", worker.address, started);
             worker.run(shutdown).await;
             Ok(())
@@ -138,6 +139,18 @@ fn listen<S: AsyncFnOnce(Shutdown) -> anyhow::Result<()>>(
     // A blocking step that hangs must not hold the exit.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts what may have to wait for others; none when it is told to go meanwhile.
+async fn unless<T>(
+    shutdown: &mut Shutdown,
+    start: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<Option<T>> {
+    // Cancel safety: nobody knows of what has not started.
+    tokio::select! {
+        started = start => started.map(Some),
+        () = shutdown => Ok(None),
+    }
 }
 
 /// Says where it listens, to the log and to standard output.

@@ -468,10 +468,12 @@ class View {
     let name = phase;
     if (phase === 'uploading' && cold) name = 'uploading_cold';
     if (phase === 'warming' && state.run?.again) name = 'again';
+    if (this.#urls.result && !result && phase !== 'failed') name = 'preview';
     if (lost) name = 'reconnecting';
     else if (away && state.failures) name = state.problem?.code === 'rate_limited' ? 'crowded' : 'unreachable';
     // "After 0.0 s", of one that was made before, would sound broken.
     if (result?.timings_ms?.total >= 50) name = 'done_in';
+    if (result?.degraded) name = 'degraded';
     const label = this.#say(name, {
       position: job?.position ?? '',
       time: result?.timings_ms && this.#words.time(result.timings_ms.total),

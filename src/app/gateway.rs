@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::{Model, Opening, Seams, Server, keys, session_bounds, spool};
 use crate::client;
 use crate::config::GatewayArgs;
-use crate::cutout::{Pixels, SharedStore, look_after};
+use crate::cutout::{CUTOUTS, Leases, Pace, Pixels, Queue, RedisJobs, SharedStore, look_after};
 use crate::scale::{CommandWakes, Demands, Elsewhere, HttpWakes, Keeper, Means, SharedPool};
 use crate::session::RedisSessions;
 use crate::warmup::Pool;
@@ -41,7 +41,13 @@ impl Server {
         let pool = SharedPool::new(Arc::clone(&board), history.clone(), ways, draining.clone()).await;
         let pool: Arc<dyn Pool> = Arc::new(pool);
         let pace = Arc::clone(&shared.pace);
-        let keeper = Keeper::new(Arc::clone(&board), history, pace, (means, sizing), config.deploy());
+        let keeper = Keeper::new(
+            Arc::clone(&board),
+            history,
+            pace,
+            (means, sizing),
+            (config.warmup_cooldown, config.deploy()),
+        );
         let turn = keeper.keeps();
         tracker.spawn(keeper.run(draining.clone()));
         shared.jobs.count_in_turn(turn.clone());
@@ -59,7 +65,12 @@ impl Server {
         let small = config.small_model();
         let model = Model::of(config.preview_loader(small)?, small)?;
         let pixels = Pixels::new(config.pixel_memory, config.gateway_pixel_limit());
-        seams.add_previews(config, &opening, model, (shared.pace, pixels))?;
+        let own_pace = Arc::new(Pace::new(1));
+        let queue = (Queue::Small, CUTOUTS, Leases::default());
+        let engine = Arc::clone(&shared.engine);
+        let own = RedisJobs::new(engine, shared.store.clone(), queue, Arc::clone(&own_pace)).await;
+        own.count_in_turn(turn.clone());
+        seams.add_previews(config, &opening, model, (own, own_pace), (shared.pace, pixels))?;
         let theirs = (Arc::clone(&seams.jobs), Arc::clone(&seams.pool), seams.previews.clone());
         tracker.spawn(in_turn(turn.clone(), draining.clone(), move |end| {
             let (jobs, pool, previews) = theirs.clone();

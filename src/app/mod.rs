@@ -121,6 +121,7 @@ impl Opening {
         Settings {
             stage_timeout: config.warmup_timeout,
             cooldown: config.warmup_cooldown,
+            counts: true,
             slow: config.slow_start,
             deploy: config.deploy(),
             process_started,
@@ -150,11 +151,12 @@ impl Seams {
         config: &Config,
         opening: &Opening,
         Model { loader, known }: Model,
+        own: (Arc<dyn Jobs>, Arc<Pace>),
         (pace, cutout_pixels): (Arc<Pace>, Pixels),
     ) -> std::io::Result<()> {
         let parts = PreviewParts {
             jobs: Arc::clone(&self.jobs),
-            logs: Arc::clone(&self.logs),
+            own,
             pool: Arc::clone(&self.pool),
             pace,
             results: Arc::clone(&self.results),

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::{Model, Opening, Seams, Server, image_limits, keys, session_bounds, spool};
 use crate::config::{Config, Warm};
 use crate::cutout::{
-    Blobs, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Pixels, Results, Workers,
-    look_after, spawn_workers,
+    Blobs, CUTOUTS, Inference, Intake, Jobs, Links, MemoryJobs, MemoryResults, Pace, Pixels, Results,
+    Workers, look_after, spawn_workers,
 };
 use crate::session::token::Secret;
 use crate::session::{Logs, MemoryLogs, MemorySessions};
@@ -68,7 +68,10 @@ impl Server {
         };
         let pixels = Pixels::new(config.pixel_memory, config.pixel_limit());
         if let Some(model) = preview {
-            seams.add_previews(config, &opening, model, (Arc::clone(&pace), pixels.clone()))?;
+            let own_pace = Arc::new(Pace::new(1));
+            let own = MemoryJobs::beside(CUTOUTS, Arc::clone(&seams.logs), Arc::clone(&own_pace));
+            let own = (Arc::new(own) as Arc<dyn Jobs>, own_pace);
+            seams.add_previews(config, &opening, model, own, (Arc::clone(&pace), pixels.clone()))?;
         }
         let workers = Workers {
             jobs: Arc::clone(&jobs),

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{Config, SharedArgs};
-use crate::cutout::{Leases, Pace, RedisJobs, SharedResults, SharedStore};
+use crate::cutout::{Leases, Pace, Queue, RedisJobs, SharedResults, SharedStore};
 use crate::engine::Engine;
 use crate::scale::{Board, SharedHistory};
 use crate::session::RedisLogs;
@@ -35,12 +35,13 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) async fn connect(config: &Config, args: &SharedArgs) -> anyhow::Result<Self> {
         let store = SharedStore::open(&args.store).context("--store")?;
+        store.is_usable().await.context("--store: photos can't be kept there")?;
         let engine = engine(args).await?;
         let secret = Secret::from_bytes(agree(&engine, &Secret::random()).await.context("--redis")?);
         tokio::spawn(keep_agreed(Arc::clone(&engine), secret.clone()));
         let logs = RedisLogs::new(Arc::clone(&engine), config.session_ttl).await;
         let pace = Arc::new(Pace::new(config.workers));
-        let queue = (config.queue, Leases::default());
+        let queue = (Queue::Pool, config.queue, Leases::default());
         let jobs = RedisJobs::new(Arc::clone(&engine), store.clone(), queue, Arc::clone(&pace)).await;
         let results = Arc::new(SharedResults::new(Arc::clone(&engine), store.clone(), config.keep));
         let board = Board::new(Arc::clone(&engine)).await;

@@ -20,7 +20,7 @@ use crate::http::serve::serve;
 use crate::http::wake::{self, WakeApp};
 use crate::protocol::{Code, Problem};
 use crate::scale::{Life, Member};
-use crate::warmup::{Cause, LocalPool, Phase, Pool};
+use crate::warmup::{Cause, LocalPool, Phase, Pool, Settings};
 
 /// How many may hold it awake, and look at it.
 const CONNECTIONS: usize = 1024;
@@ -58,7 +58,7 @@ impl Worker {
         let config = &args.serve;
         let opening = Opening::new(config, true).await?;
         let shared = Shared::connect(config, &args.shared).await?;
-        let settings = opening.settings(config, process_started);
+        let settings = Settings { counts: false, ..opening.settings(config, process_started) };
         let Opening { listener, address, metrics, tracker, draining, closing, .. } = opening;
         let life = Life {
             started_ms: clock::at_ms(process_started),

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Command, ValueEnum};
+use redis::IntoConnectionInfo;
 use reqwest::Url;
 
 use super::{Config, ConfigError, count, some_time};
+use crate::cutout::SharedStore;
 use crate::scale::{Budget, Sizing, WakeAuth};
 
 /// Flags of serve that a gateway takes and has no use for.
@@ -138,6 +140,18 @@ pub struct WorkerArgs {
     pub serve: Config,
 }
 
+impl SharedArgs {
+    /// Whether the addresses are any; nobody is asked.
+    fn check(&self) -> Result<(), ConfigError> {
+        // Their words have nothing of the address, which may hold a password.
+        let wrong = |flag| move |reason: String| ConfigError::Shared { flag, reason };
+        let redis = self.redis.as_str().into_connection_info();
+        redis.map_err(|error| wrong("--redis")(error.to_string()))?;
+        SharedStore::open(&self.store).map_err(|error| wrong("--store")(error.to_string()))?;
+        Ok(())
+    }
+}
+
 impl GatewayArgs {
     /// Checks what one flag alone can't say.
     ///
@@ -147,7 +161,13 @@ impl GatewayArgs {
         if self.wake_auth == Some(Auth::Token) && self.wake_token.is_none() {
             return Err(ConfigError::NoWakeToken);
         }
-        self.serve.check_front()
+        self.shared.check()?;
+        self.serve.check_front()?;
+        let small = self.serve.small_model();
+        self.serve
+            .preview_loader(small)
+            .map(drop)
+            .map_err(|_| ConfigError::NoWeights { flag: "--preview-model", name: small.name() })
     }
 
     /// By what the number of workers is chosen.
@@ -178,6 +198,7 @@ impl WorkerArgs {
     /// # Errors
     /// [`ConfigError`] for a combination that could never work.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.shared.check()?;
         self.serve.address()?;
         self.serve.check_models()
     }
@@ -193,8 +214,8 @@ fn prefix(text: &str) -> Result<String, String> {
 
 fn wake_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
-    if matches!(url.scheme(), "http" | "https") {
+    if matches!(url.scheme(), "http" | "https") && url.path() != "/" {
         return Ok(url);
     }
-    Err("it must be an address such as https://worker.example/wake".to_owned())
+    Err("it must be the address of a worker's /wake, such as https://worker.example/wake".to_owned())
 }

@@ -237,6 +237,11 @@ impl Blob {
         self.len == 0
     }
 
+    /// Whether they can be read.
+    pub(super) async fn is_there(&self) -> bool {
+        self.store.head(&self.path).await.is_ok()
+    }
+
     /// All of them; shared, not copied, when they are in memory.
     pub async fn bytes(&self) -> Result<Bytes, BlobError> {
         Ok(self.store.get(&self.path).await?.bytes().await?)

@@ -81,7 +81,7 @@ impl MemoryJobs {
     }
 
     /// A queue beside that of the pool: what waits in it is no reason for more workers, so no gauge has it.
-    pub(super) fn beside(limit: usize, logs: Arc<dyn Logs>, pace: Arc<Pace>) -> Self {
+    pub fn beside(limit: usize, logs: Arc<dyn Logs>, pace: Arc<Pace>) -> Self {
         Self { gauged: false, ..Self::new(limit, logs, pace) }
     }
 

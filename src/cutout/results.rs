@@ -55,6 +55,15 @@ impl Cutout {
         self.bytes == 0
     }
 
+    /// Whether its file is there: a shared store may have been swept by others.
+    pub(super) async fn is_there(&self) -> bool {
+        let blob = self.blob.lock().clone();
+        match blob {
+            Some(blob) => blob.is_there().await,
+            None => false,
+        }
+    }
+
     /// The file piece by piece; none when it is no longer kept.
     pub async fn stream(&self) -> Result<Option<BoxStream<'static, Result<Bytes, BlobError>>>, BlobError> {
         let blob = self.blob.lock().clone();
@@ -80,6 +89,12 @@ impl Cutout {
     }
 }
 
+/// A cutout that was made before and can still be had; where nobody can say so, it is made once more.
+pub(super) async fn made_before(results: &dyn Results, name: &CutoutId) -> Option<Arc<Cutout>> {
+    let known = results.get(name).await.ok().flatten()?;
+    known.is_there().await.then_some(known)
+}
+
 /// None for what a shared store has swept.
 fn there<T>(found: Result<T, BlobError>) -> Result<Option<T>, BlobError> {
     match found {
@@ -89,7 +104,7 @@ fn there<T>(found: Result<T, BlobError>) -> Result<Option<T>, BlobError> {
 }
 
 /// What a new cutout is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewCutout {
     /// Its name.
     pub id: CutoutId,

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::{Blob, BlobError};
 use crate::clock;
-use crate::protocol::{CutoutId, JobId};
+use crate::protocol::{CutoutId, JobId, random_name};
 
 /// Larger photos are sent in pieces of this size, the least that S3 takes.
 const PIECE: usize = 5 << 20;
@@ -60,6 +60,15 @@ impl SharedStore {
             _ => return Err(wrong(format!("{}:// is neither file, nor s3, nor gs", url.scheme()))),
         };
         Ok(Self { store, prefix, in_pieces: Arc::new(Semaphore::new(IN_PIECES)) })
+    }
+
+    /// Whether something can be kept in it and taken out again.
+    pub async fn is_usable(&self) -> Result<(), BlobError> {
+        // Of this process alone: others may try at the same time.
+        let path = self.prefix.clone().join(PHOTOS).join(random_name("try_"));
+        self.store.put(&path, Bytes::from_static(b"kept").into()).await?;
+        self.store.get(&path).await?.bytes().await?;
+        Ok(self.store.delete(&path).await?)
     }
 
     /// Keeps a photo under its job's name, until [`Self::forget_photo`].

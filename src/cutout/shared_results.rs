@@ -4,7 +4,7 @@
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,11 @@ impl From<Unreachable> for BlobError {
         Self::Unreachable
     }
 }
+
+/// Less than a lease lasts.
+const TRIED: Duration = Duration::from_secs(12);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A cutout as Redis has it.
 #[derive(Debug, Deserialize, Serialize)]
@@ -81,6 +86,24 @@ impl Results for SharedResults {
     }
 
     async fn put(&self, new: NewCutout) -> Result<Arc<Cutout>, BlobError> {
+        // A cutout is not thrown away because Redis is away for a moment: who made it has a lease for longer.
+        let since = Instant::now();
+        loop {
+            match self.try_put(new.clone()).await {
+                Err(BlobError::Unreachable) if since.elapsed() < TRIED => tokio::time::sleep(AGAIN).await,
+                put => return put,
+            }
+        }
+    }
+
+    /// They are elsewhere.
+    fn used(&self) -> (u64, u64) {
+        (0, 0)
+    }
+}
+
+impl SharedResults {
+    async fn try_put(&self, new: NewCutout) -> Result<Arc<Cutout>, BlobError> {
         let expires_ms = clock::now_ms().saturating_add(clock::millis(self.keep));
         let kept = Kept {
             mime: new.mime.to_owned(),
@@ -100,10 +123,5 @@ impl Results for SharedResults {
         self.engine.ask::<()>(&pipe).await?;
         let blob = self.store.cutout(&new.id, kept.bytes);
         Ok(Arc::new(Cutout::of(new, expires_ms, blob)))
-    }
-
-    /// They are elsewhere.
-    fn used(&self) -> (u64, u64) {
-        (0, 0)
     }
 }

@@ -13,8 +13,9 @@ mod wakes;
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script, ScriptInvocation};
@@ -90,8 +91,18 @@ impl Engine {
 }
 
 fn failed(error: &RedisError) -> Unreachable {
+    /// One line in so long, however many ask.
+    const QUIET: Duration = Duration::from_secs(5);
+    static TOLD: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
     metrics::counter!("warmcut_redis_errors_total").increment(1);
-    tracing::warn!(%error, "Redis did not do what it was asked");
+    let mut told = TOLD.lock();
+    match &mut *told {
+        Some((last, more)) if last.elapsed() < QUIET => *more += 1,
+        _ => {
+            let since = told.replace((Instant::now(), 0)).map_or(0, |(_, more)| more);
+            tracing::warn!(%error, since, "Redis did not do what it was asked");
+        }
+    }
     Unreachable
 }
 

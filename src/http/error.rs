@@ -87,10 +87,11 @@ impl From<JobsError> for Refusal {
 
 impl From<BlobError> for Refusal {
     fn from(error: BlobError) -> Self {
-        tracing::error!(%error, "a cutout can't be read back");
         if matches!(error, BlobError::Unreachable) {
             return Self::new(Code::Unavailable, error.to_string());
         }
+        metrics::counter!("warmcut_store_errors_total").increment(1);
+        tracing::error!(%error, "a cutout can't be read back");
         Self::new(Code::Internal, "the cutout could not be read back; ask for it again")
     }
 }

@@ -2,7 +2,7 @@
 -- Answers {1 when it was known, phase, who leads the run, how many workers are wanted, how many are older than this}.
 local now, worker = now_ms(), ARGV[1]
 local known = redis.call('ZSCORE', heard, worker)
-redis.call('ZADD', joined, 'NX', now, worker)
+arrive(worker, now)
 redis.call('ZADD', heard, now, worker)
 redis.call('HSET', workers, worker, ARGV[2])
 reap(now)

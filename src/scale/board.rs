@@ -83,6 +83,8 @@ pub(super) struct Look {
     /// Launches that were given up just now.
     pub(super) stalled: usize,
     pub(super) sessions: usize,
+    /// Launches that have come up since the deployment's beginning.
+    pub(super) arrived: u64,
     pub(super) workers: Vec<Worker>,
 }
 
@@ -268,7 +270,7 @@ impl Board {
         call.arg(name).arg(keeps_ms).arg(linger_ms).arg(limit_ms);
         let answer: Vec<String> = self.engine.run(&call).await?;
         let field = |n: usize| answer.get(n).map(String::as_str).unwrap_or_default();
-        let workers = answer.iter().skip(12).filter_map(|said| serde_json::from_str(said).ok()).collect();
+        let workers = answer.iter().skip(13).filter_map(|said| serde_json::from_str(said).ok()).collect();
         Ok(Look {
             keeps: field(0) == "1",
             state: state(field(4), phase(field(1))),
@@ -280,6 +282,7 @@ impl Board {
             gpu_ms: number(field(9)),
             stalled: count(field(10)),
             sessions: count(field(11)),
+            arrived: number(field(12)),
             workers,
         })
     }
@@ -298,11 +301,12 @@ impl Board {
         self.engine.run::<u8>(&call).await.map(drop)
     }
 
-    /// It can't be.
-    pub(super) async fn give_up(&self, launch: &str) -> Result<(), Unreachable> {
+    /// It can't be. True when none has come up in its place.
+    pub(super) async fn give_up(&self, launch: &str) -> Result<bool, Unreachable> {
         let mut pipe = redis::pipe();
-        pipe.cmd("ZREM").arg(self.engine.keys().of("pool", "launches")).arg(launch).ignore();
-        self.engine.ask(&pipe).await
+        pipe.cmd("ZREM").arg(self.engine.keys().of("pool", "launches")).arg(launch);
+        let (waited,): (u8,) = self.engine.ask(&pipe).await?;
+        Ok(waited == 1)
     }
 
     /// None of those that are under way is waited for any more.

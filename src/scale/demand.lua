@@ -1,7 +1,8 @@
 -- What is wanted and what there is. ARGV: gateway or '', milliseconds that it keeps the machines for all gateways,
 -- milliseconds that an intent counts for, milliseconds that a launch may take.
 -- Answers {'1' when this gateway keeps them, phase, run, lead, state, sessions that wait, jobs, launches under way,
--- wakes and milliseconds of machines today, launches that were given up, all sessions, then what each worker says}.
+-- wakes and milliseconds of machines today, launches that were given up, all sessions, launches that have come up
+-- since the beginning, then what each worker says}.
 local now = now_ms()
 reap(now)
 local keeper = of('pool', 'keeper')
@@ -20,6 +21,7 @@ local stalled = keeps == ARGV[1] and redis.call('ZREMRANGEBYSCORE', launches, '-
 local spent = redis.call('HMGET', budget_key(now), 'wakes', 'gpu_ms')
 local answer = { keeps == ARGV[1] and '1' or '0', known[1] or '', known[2] or '', known[3] or '', known[4] or '',
   tostring(redis.call('ZCARD', intents)), tostring(redis.call('XLEN', the('jobs'))),
-  tostring(redis.call('ZCARD', launches)), spent[1] or '0', spent[2] or '0', tostring(stalled), tostring(redis.call('ZCARD', the('sessions'))) }
+  tostring(redis.call('ZCARD', launches)), spent[1] or '0', spent[2] or '0', tostring(stalled), tostring(redis.call('ZCARD', the('sessions'))),
+  redis.call('HGET', pool, 'arrived') or '0' }
 for _, said in ipairs(redis.call('HVALS', workers)) do answer[#answer + 1] = said end
 return answer

@@ -132,6 +132,7 @@ mod tests {
             wakes: 0,
             gpu_ms: 0,
             stalled: 0,
+            arrived: 0,
             sessions: 0,
             workers: Vec::new(),
         }

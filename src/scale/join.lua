@@ -4,10 +4,7 @@
 -- lead.
 local now, worker = now_ms(), ARGV[1]
 reap(now)
-if not redis.call('ZSCORE', joined, worker) then
-  redis.call('ZADD', joined, now, worker)
-  redis.call('ZPOPMIN', launches)
-end
+arrive(worker, now)
 redis.call('ZADD', heard, now, worker)
 redis.call('HSET', workers, worker, ARGV[2])
 local known = redis.call('HMGET', pool, 'phase', 'lead', 'state')

@@ -42,6 +42,13 @@ pub enum Heard {
         /// Why.
         reason: String,
     },
+    /// What started it or was it ended otherwise than it should.
+    Died {
+        /// The launch that it was.
+        launch: String,
+        /// How.
+        reason: String,
+    },
 }
 
 /// A way to wake machines.
@@ -87,12 +94,18 @@ pub struct Keeper {
     pace: Arc<Pace>,
     means: Box<dyn Means>,
     sizing: Sizing,
+    /// The next intent may try again so long after a run has failed.
+    cooldown: Duration,
     deploy: String,
     keeps: watch::Sender<bool>,
     waking: Option<Waking>,
     /// Wakes that failed one after another, and when the next is due.
     failures: u32,
     not_before: Instant,
+    /// Launches that had come up when this gateway looked last.
+    arrived: Option<u64>,
+    /// The run whose end it counts.
+    counts: Option<RunId>,
     heard: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
     news: watch::Receiver<u64>,
 }
@@ -104,7 +117,7 @@ impl Keeper {
         history: Arc<dyn History>,
         pace: Arc<Pace>,
         (means, sizing): (Box<dyn Means>, Sizing),
-        deploy: String,
+        (cooldown, deploy): (Duration, String),
     ) -> Self {
         Self {
             news: board.news(),
@@ -114,11 +127,14 @@ impl Keeper {
             pace,
             means,
             sizing,
+            cooldown,
             deploy,
             keeps: watch::Sender::new(false),
             waking: None,
             failures: 0,
             not_before: Instant::now(),
+            arrived: None,
+            counts: None,
             heard: mpsc::channel(64),
         }
     }
@@ -158,11 +174,14 @@ impl Keeper {
         tell_metrics(&look, &demand);
         let paces = look.workers.iter().filter_map(|worker| Some((worker.usual?, worker.at_once)));
         self.pace.learn(&paces.collect::<Vec<_>>());
+        let came = self.arrived.replace(look.arrived).map_or(0, |before| look.arrived.saturating_sub(before));
         if !look.keeps {
             self.means.keep(0);
             self.waking = None;
             return;
         }
+        metrics::counter!("warmcut_wakes_total", "outcome" => "alive").increment(came);
+        self.count_end(&look.state);
         let _ = self.board.set_wanted(demand.wanted).await;
         metrics::counter!("warmcut_wakes_total", "outcome" => "stalled").increment(look.stalled as u64);
         self.means.keep(demand.wanted);
@@ -182,6 +201,20 @@ impl Keeper {
         }
         if Instant::now() >= self.not_before {
             self.wake(demand.wanted, look.workers.len() + look.launches).await;
+        }
+    }
+
+    /// Counts the end of a run, whoever led it: a worker may be gone before anybody asks it for its counters.
+    fn count_end(&mut self, state: &PoolState) {
+        let outcome = match state.phase {
+            Phase::Ready => "ready",
+            Phase::Failed => "failed",
+            Phase::Cold => return,
+            Phase::Warming => return self.counts.clone_from(&state.run),
+        };
+        if self.counts.is_some() && self.counts == state.run {
+            metrics::counter!("warmcut_warmups_total", "outcome" => outcome).increment(1);
+            self.counts = None;
         }
     }
 
@@ -226,10 +259,12 @@ impl Keeper {
         match heard {
             Heard::Alive => {
                 self.failures = 0;
-                metrics::counter!("warmcut_wakes_total", "outcome" => "alive").increment(1);
             }
             Heard::Ended => {}
-            Heard::Failed { launch, reason } => {
+            Heard::Died { launch, reason } if self.board.give_up(&launch).await == Ok(false) => {
+                tracing::warn!(reason, "a worker that had come up is gone");
+            }
+            Heard::Failed { launch, reason } | Heard::Died { launch, reason } => {
                 metrics::counter!("warmcut_wakes_total", "outcome" => "failed").increment(1);
                 tracing::warn!(reason, "a worker can't be woken");
                 let _ = self.board.give_up(&launch).await;
@@ -248,16 +283,17 @@ impl Keeper {
         waking.since = Instant::now();
         let (tries, state, now_ms) = (waking.tries, waking.state.clone(), clock::now_ms());
         if tries < TRIES {
-            let detail = format!("try {tries} of {TRIES} failed: {reason}");
+            // Why is the operator's to know, and in the log.
+            let detail = format!("try {tries} of {TRIES} failed");
             self.tell(state, StageStatus::Retrying, now_ms, Some(detail)).await;
             return;
         }
         self.waking = None;
         self.failures = 0;
+        let error = Some("no worker came up".to_owned());
         let failed =
-            PoolState { phase: Phase::Failed, ended_ms: Some(now_ms), error: Some(reason.clone()), ..state };
-        if self.tell(failed.clone(), StageStatus::Failed, now_ms, Some(reason.clone())).await {
-            metrics::counter!("warmcut_warmups_total", "outcome" => "failed").increment(1);
+            PoolState { phase: Phase::Failed, ended_ms: Some(now_ms), error: error.clone(), ..state };
+        if self.tell(failed.clone(), StageStatus::Failed, now_ms, error).await {
             run_ended(&failed, now_ms, &self.deploy, &Outcome::Failed(reason));
         }
     }
@@ -290,7 +326,10 @@ impl Keeper {
         };
         let mut events = vec![(at_ms, Event::Stage(event))];
         if let (Phase::Failed, Some(run), Some(reason)) = (state.phase, &state.run, &state.error) {
-            events.push((at_ms, Event::Problem(warmup_failed(reason).about_run(run))));
+            events.push((
+                at_ms,
+                Event::Problem(warmup_failed(reason).about_run(run).retry_after(self.cooldown.as_secs())),
+            ));
         }
         let state = PoolState { stage: Some(Stage::Container), usual, ..state };
         if let Some(waking) = &mut self.waking {

@@ -223,14 +223,17 @@ impl Speaker {
         let Some(newest) = self.run.last().map(|said| said.state.clone()) else { return };
         let member = Arc::clone(&self.member);
         let new = PoolState { phase: Phase::Warming, run: Some(RunId::random()), ..newest.clone() };
-        let (run, stage) = match member.board.join(&member.name, &member.worker(newest.phase), &new).await {
-            Ok(Joined::Leads(known)) => (known.run.or(new.run), known.stage),
+        let (run, joined) = match member.board.join(&member.name, &member.worker(newest.phase), &new).await {
+            Ok(Joined::Leads(known)) => (known.run.clone().or(new.run), Some(known)),
             Ok(Joined::Began) => (new.run, None),
             Ok(Joined::Silent) | Err(_) => return,
         };
         let Some(run) = run else { return };
         for said in &mut self.run {
             said.state.run = Some(run.clone());
+            if let Some(joined) = &joined {
+                within(said, joined);
+            }
             match &mut said.event {
                 Event::Stage(stage) => stage.run = run.clone(),
                 Event::Ready(ready) => ready.run = run.clone(),
@@ -238,6 +241,7 @@ impl Speaker {
                 _ => {}
             }
         }
+        let stage = joined.and_then(|joined| joined.stage);
         (self.leads, self.told) = (true, 0);
         for said in self.run.clone() {
             if is_told(&said.event, stage) {
@@ -260,5 +264,84 @@ fn is_told(event: &Event, stage: Option<Stage>) -> bool {
             event.stage < stage || (event.stage == stage && event.status == StageStatus::Started)
         }
         _ => false,
+    }
+}
+
+/// Tells what happened here as a part of a run that began elsewhere, perhaps later.
+fn within(said: &mut Said, run: &PoolState) {
+    let began_ms = run.woken_ms.unwrap_or(run.started_ms);
+    (said.state.started_ms, said.state.woken_ms) = (run.started_ms, run.woken_ms);
+    if said.at_ms < began_ms {
+        said.at_ms = clock::now_ms();
+        if let Event::Stage(stage) = &mut said.event
+            && stage.stage == Stage::Container
+        {
+            stage.elapsed_ms = said.at_ms.saturating_sub(began_ms);
+        }
+    }
+    if let Event::Ready(ready) = &mut said.event {
+        ready.total_ms = said.at_ms.saturating_sub(run.started_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Ready, StageEvent};
+
+    fn done(stage: Stage, elapsed_ms: u64) -> Event {
+        Event::Stage(StageEvent {
+            run: RunId::random(),
+            stage,
+            status: StageStatus::Done,
+            device: None,
+            elapsed_ms,
+            progress: None,
+            eta_ms: None,
+            run_eta_ms: None,
+            detail: None,
+        })
+    }
+
+    #[test]
+    fn what_happened_before_a_run_began_is_told_as_of_now() {
+        let now_ms = clock::now_ms();
+        let run = PoolState {
+            started_ms: now_ms - 900,
+            woken_ms: Some(now_ms - 800),
+            stage: Some(Stage::Container),
+            ..PoolState::default()
+        };
+        let ready = Event::Ready(Ready {
+            run: RunId::random(),
+            cold: false,
+            total_ms: 300,
+            model: String::new(),
+            device: String::new(),
+        });
+        let told = |event| {
+            let mut said = Said { at_ms: now_ms - 9000, event, state: PoolState::default() };
+            within(&mut said, &run);
+            assert!(said.at_ms >= now_ms);
+            said.event
+        };
+        let Event::Stage(container) = told(done(Stage::Container, 40)) else { panic!("a stage") };
+        assert!(container.elapsed_ms >= 800, "since the wake");
+        let Event::Stage(load) = told(done(Stage::ModelLoad, 40)) else { panic!("a stage") };
+        assert_eq!(load.elapsed_ms, 40, "what it took");
+        let Event::Ready(ready) = told(ready) else { panic!("ready") };
+        assert!(ready.total_ms >= 900, "since the intent");
+    }
+
+    #[test]
+    fn what_a_run_was_told_is_not_told_again() {
+        let started = |stage| match done(stage, 0) {
+            Event::Stage(event) => Event::Stage(StageEvent { status: StageStatus::Started, ..event }),
+            other => other,
+        };
+        let upto = Some(Stage::ModelLoad);
+        assert!(is_told(&done(Stage::Container, 1), upto) && is_told(&started(Stage::ModelLoad), upto));
+        assert!(!is_told(&done(Stage::ModelLoad, 1), upto) && !is_told(&started(Stage::GpuReady), upto));
+        assert!(!is_told(&started(Stage::Container), None));
     }
 }

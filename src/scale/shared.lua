@@ -22,6 +22,12 @@ local function say(word)
   redis.call('PUBLISH', news, word)
 end
 
+-- A worker is there, and was not before: a machine that was woken has come up.
+local function arrive(worker, now)
+  if redis.call('ZADD', joined, 'NX', now, worker) == 0 then return end
+  if #redis.call('ZPOPMIN', launches) > 0 then redis.call('HINCRBY', pool, 'arrived', 1) end
+end
+
 local function forget(worker)
   redis.call('ZREM', heard, worker)
   redis.call('ZREM', joined, worker)

@@ -66,7 +66,7 @@ async fn watch(mut child: Child, launch: String, heard: mpsc::Sender<Heard>, end
         Some(Ok(status)) if status.success() => drop(heard.send(Heard::Ended).await),
         Some(status) => {
             let reason = format!("the wake command ended with {}", words(status));
-            let _ = heard.send(Heard::Failed { launch, reason }).await;
+            let _ = heard.send(Heard::Died { launch, reason }).await;
         }
         None => {
             // With all that it started: nobody has heard of any of them.

@@ -30,6 +30,8 @@ pub struct Settings {
     pub stage_timeout: Duration,
     /// After a failed run, so long until a passive intent may start the next.
     pub cooldown: Duration,
+    /// Whether it counts the ends of its runs; else a gateway does.
+    pub counts: bool,
     /// A run that takes longer is worth a warning.
     pub slow: Duration,
     /// Names this deploy in the audit.
@@ -169,7 +171,8 @@ impl LocalPool {
                 state.phase = Phase::Failed;
                 state.ended_ms = Some(ended_ms);
                 state.error = Some(reason.clone());
-                let problem = warmup_failed(&reason).about_run(&run);
+                let cooldown = self.settings.cooldown.as_secs();
+                let problem = warmup_failed(&reason).about_run(&run).retry_after(cooldown);
                 reporter.event(ended_ms, Event::Problem(problem), &state).await;
                 self.state.send_replace(state);
                 Outcome::Failed(reason)
@@ -185,7 +188,9 @@ impl LocalPool {
                 Outcome::Aborted
             }
         };
-        metrics::counter!("warmcut_warmups_total", "outcome" => outcome.label()).increment(1);
+        if self.settings.counts {
+            metrics::counter!("warmcut_warmups_total", "outcome" => outcome.label()).increment(1);
+        }
         audit::run_ended(&begun, ended_ms, &self.settings.deploy, &outcome);
     }
 
@@ -221,6 +226,10 @@ impl LocalPool {
         match started_ms.checked_sub(woken_ms) {
             Some(after_ms) => {
                 format!("the worker's process started at {started}, {after_ms} ms after the wake")
+            }
+            // The system tells the start of a process to the hundredth of a second.
+            None if woken_ms - started_ms < 100 => {
+                format!("the worker's process started at {started}, at once")
             }
             None => format!("the worker's process had started at {started}, before the wake"),
         }

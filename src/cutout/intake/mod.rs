@@ -22,7 +22,7 @@ use self::partial::{Partial, blob_problem};
 use self::receiving::{Claim, Key, Receiving, Turn};
 use super::jobs::{Jobs, NewJob};
 use super::preview::{Previews, Wanted};
-use super::results::name;
+use super::results::{made_before, name};
 use super::work::last_events;
 use super::{Blobs, Links, Results};
 use crate::clock;
@@ -419,8 +419,7 @@ impl Intake {
             received: Instant::now(),
         };
         let here = moved(receiving, UploadStatus::Received, Some(id.clone()), (len, total));
-        // Where nobody can say whether it was cut out before, it is cut out once more.
-        match self.results.get(&job.cutout).await.ok().flatten() {
+        match made_before(self.results.as_ref(), &job.cutout).await {
             Some(known) => {
                 let upload = clock::millis(job.received - job.accepted);
                 let timings =

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::Previews;
-use crate::cutout::jobs::{Claimed, Jobs};
+use crate::cutout::jobs::Claimed;
 use crate::cutout::results::name;
 use crate::cutout::tell;
 use crate::cutout::work::{Maker, StandsIn};

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::cutout::jobs::{Claimed, Depth, Jobs, JobsError, Lease, NewJob};
-use crate::cutout::memory_jobs::MemoryJobs;
 use crate::protocol::{Event, JobId, Problem, SessionId};
 
 /// Both. What is claimed, pushed and told of its place is the pool's alone: the small model sees to its own.
 pub(super) struct AllJobs {
     pub(super) pool: Arc<dyn Jobs>,
-    pub(super) own: Arc<MemoryJobs>,
+    pub(super) own: Arc<dyn Jobs>,
 }
 
 #[async_trait]

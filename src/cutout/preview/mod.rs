@@ -28,15 +28,13 @@ use self::jobs::AllJobs;
 use self::model::SmallModel;
 use super::image::Limits;
 use super::jobs::Jobs;
-use super::memory_jobs::MemoryJobs;
 use super::pipeline::{Done, Pipeline, PipelineError, Pixels};
-use super::results::{Cutout, NewCutout, name};
+use super::results::{Cutout, NewCutout, made_before, name};
 use super::work::Work;
 use super::{Blob, Inference, Links, Pace, Results};
 use crate::model::Loader;
 use crate::protocol::options::{Options, OutputSize};
 use crate::protocol::{CutoutId, Event, JobId, Problem, SessionId};
-use crate::session::Logs;
 use crate::warmup::{Known, Phase, Pool};
 
 /// A job that waits longer in the queue gets a preview.
@@ -50,7 +48,7 @@ const WAITING: usize = 32;
 /// Previews at once: one is decoded or encoded while the network looks at the other.
 const RUNNING: usize = 2;
 /// Cutouts by the small model that wait; more are refused.
-const CUTOUTS: usize = 64;
+pub const CUTOUTS: usize = 64;
 /// More threads make one preview hardly sooner.
 const MOST_THREADS: usize = 4;
 
@@ -58,8 +56,8 @@ const MOST_THREADS: usize = 4;
 pub struct PreviewParts {
     /// The jobs that they are previews of.
     pub jobs: Arc<dyn Jobs>,
-    /// Where those are told of that ask for the small model.
-    pub logs: Arc<dyn Logs>,
+    /// Those that ask for the small model, and how long they take.
+    pub own: (Arc<dyn Jobs>, Arc<Pace>),
     /// Whose model they are made instead of.
     pub pool: Arc<dyn Pool>,
     /// How long its jobs take.
@@ -106,8 +104,8 @@ pub struct Previews {
     results: Arc<dyn Results>,
     links: Links,
     pipeline: Pipeline,
-    /// Jobs that asked for the small model; they live and end in this process.
-    own: Arc<MemoryJobs>,
+    /// Jobs that asked for the small model.
+    own: Arc<dyn Jobs>,
     /// Runs those.
     own_work: Work,
     /// Runs jobs that the pool has failed.
@@ -154,13 +152,12 @@ impl Previews {
         tracker: &TaskTracker,
         draining: &CancellationToken,
     ) -> std::io::Result<Arc<Self>> {
-        let PreviewParts { jobs, logs, pool, pace, results, links, loader, known, limits, .. } = parts;
+        let PreviewParts { jobs, pool, pace, results, links, loader, known, limits, .. } = parts;
         let threads = Arc::new(threads()?);
         let inference = Inference::spawn_in(Arc::clone(&threads))?;
         let full =
             Pipeline { inference, limits, pixels: parts.cutout_pixels, threads: Some(Arc::clone(&threads)) };
-        let own_pace = Arc::new(Pace::new(1));
-        let own = Arc::new(MemoryJobs::beside(CUTOUTS, logs, Arc::clone(&own_pace)));
+        let (own, own_pace) = parts.own;
         let work = |jobs: Arc<dyn Jobs>| Work {
             jobs,
             pipeline: full.clone(),
@@ -170,7 +167,7 @@ impl Previews {
             job_timeout: parts.job_timeout,
         };
         let previews = Arc::new(Self {
-            own_work: work(Arc::<MemoryJobs>::clone(&own)),
+            own_work: work(Arc::clone(&own)),
             stand_in: work(Arc::clone(&jobs)),
             own,
             pipeline: Pipeline { pixels: parts.pixels, ..full },
@@ -259,7 +256,6 @@ impl Previews {
         // Cancel safety: see `Pipeline::run`; what is told is told in one step.
         let outcome = tokio::select! {
             biased;
-            () = self.draining.cancelled() => Outcome::Late,
             () = wanted.unwanted.cancelled() => Outcome::Late,
             outcome = self.try_make(&wanted) => outcome,
         };
@@ -268,14 +264,17 @@ impl Previews {
 
     async fn try_make(&self, wanted: &Wanted) -> Outcome {
         let Wanted { job, session, photo, options, received, .. } = wanted;
-        if let Some(known) = self.results.get(&wanted.name).await.ok().flatten() {
+        if let Some(known) = made_before(self.results.as_ref(), &wanted.name).await {
             return self.tell(wanted, &known).await;
         }
         let turn = async { (self.model.get().await, self.running.acquire().await) };
-        let (segmenter, _turn) = match timeout_at(*received + PATIENCE, turn).await {
-            Ok((Some(segmenter), Ok(turn))) => (segmenter, turn),
-            Ok(_) => return Outcome::Failed,
-            Err(_) => return Outcome::Skipped,
+        // One that has begun is done in the time that a drain has.
+        let turn = self.draining.run_until_cancelled(timeout_at(*received + PATIENCE, turn));
+        let (segmenter, _turn) = match turn.await {
+            Some(Ok((Some(segmenter), Ok(turn)))) => (segmenter, turn),
+            Some(Ok(_)) => return Outcome::Failed,
+            Some(Err(_)) => return Outcome::Skipped,
+            None => return Outcome::Late,
         };
         let ended = CancellationToken::new();
         let run = self.pipeline.run(photo, options, segmenter, |_| {

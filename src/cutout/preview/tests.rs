@@ -6,11 +6,11 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::cutout::image::Limits;
 use crate::cutout::jobs::NewJob;
-use crate::cutout::{Blobs, MemoryResults};
+use crate::cutout::{Blobs, MemoryJobs, MemoryResults};
 use crate::model::{Loaded, ModelError, Progress, Segmenter, Stop};
 use crate::protocol::{Code, JobStatus, RunId, UploadId};
 use crate::session::token::Secret;
-use crate::session::{EventKey, MemoryLogs, Read};
+use crate::session::{EventKey, Logs, MemoryLogs, Read};
 use crate::warmup::{Cause, PoolError, PoolState};
 
 const SIZE: usize = 4;
@@ -124,7 +124,7 @@ async fn fixture(load: Option<Gate>, run: Option<Gate>) -> Fixture {
     let (tracker, draining) = (TaskTracker::new(), CancellationToken::new());
     let parts = PreviewParts {
         jobs: Arc::<MemoryJobs>::clone(&jobs),
-        logs: shared,
+        own: (Arc::new(MemoryJobs::beside(CUTOUTS, shared, Arc::clone(&pace))), Arc::clone(&pace)),
         pool: Arc::<Said>::clone(&pool),
         pace,
         results: Arc::new(MemoryResults::new(Arc::clone(&blobs), Duration::from_secs(60), 100_000)),
@@ -304,29 +304,37 @@ async fn a_preview_and_its_jobs_end_at_once_are_told_in_order_or_the_preview_is_
 }
 
 #[tokio::test]
-async fn the_end_of_a_session_or_of_the_server_ends_its_previews() {
-    for drains in [false, true] {
-        let (open, run) = gate();
-        let fixture = fixture(None, run).await;
-        let unwanted = CancellationToken::new();
-        let wanted = fixture.push(png(), &unwanted).await;
-        fixture.previews.offer(wanted).await;
-        fixture.busy().await;
-        let told = Instant::now();
-        if drains {
-            fixture.draining.cancel();
-            fixture.tracker.close();
-            fixture.tracker.wait().await;
-        } else {
-            unwanted.cancel();
-        }
-        while fixture.previews.waiting.available_permits() < WAITING {
-            tokio::task::yield_now().await;
-        }
-        assert!(told.elapsed() < LONGEST / 2, "not merely given up");
-        drop(open);
-        assert_eq!(fixture.previews().await, 0);
+async fn the_end_of_a_session_ends_its_previews() {
+    let (open, run) = gate();
+    let fixture = fixture(None, run).await;
+    let unwanted = CancellationToken::new();
+    let wanted = fixture.push(png(), &unwanted).await;
+    fixture.previews.offer(wanted).await;
+    fixture.busy().await;
+    let told = Instant::now();
+    unwanted.cancel();
+    while fixture.previews.waiting.available_permits() < WAITING {
+        tokio::task::yield_now().await;
     }
+    assert!(told.elapsed() < LONGEST / 2, "not merely given up");
+    drop(open);
+    assert_eq!(fixture.previews().await, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_drains_finishes_the_preview_that_it_makes_and_begins_no_other() {
+    let (open, run) = gate();
+    let fixture = fixture(None, run).await;
+    let wanted = fixture.push(png(), &CancellationToken::new()).await;
+    fixture.previews.offer(wanted).await;
+    fixture.busy().await;
+    fixture.draining.cancel();
+    let late = fixture.push(png(), &CancellationToken::new()).await;
+    fixture.previews.offer(late).await;
+    drop(open);
+    fixture.tracker.close();
+    fixture.tracker.wait().await;
+    assert_eq!(fixture.previews().await, 1);
 }
 
 #[tokio::test]

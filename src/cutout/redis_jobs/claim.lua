@@ -38,6 +38,7 @@ while true do
   else
     local lease = redis.call('INCR', of('jobs', 'leases'))
     local deliveries = redis.call('HINCRBY', record, 'deliveries', 1)
+    if deliveries > 1 then redis.call('PUBLISH', news, 'redelivered') end
     redis.call('HSET', record, 'state', 'running', 'lease', lease)
     local now = now_ms()
     return { id, tostring(lease), tostring(deliveries), job[1], job[2], job[3], job[4], job[5], job[6],

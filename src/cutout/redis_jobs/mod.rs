@@ -43,6 +43,24 @@ impl Default for Leases {
     }
 }
 
+/// One of a deployment's queues; a job is in one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// For the pool's workers.
+    Pool,
+    /// For the small model of gateways.
+    Small,
+}
+
+impl Queue {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pool => "jobs",
+            Self::Small => "jobs:small",
+        }
+    }
+}
+
 /// A worker that hears of nothing looks by itself: a lease may have been lost.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A job that killed so many workers would kill the next one.
@@ -69,9 +87,10 @@ struct Scripts {
     waiting: Script,
 }
 
-/// The queue of a deployment.
+/// A queue of a deployment.
 pub struct RedisJobs {
     engine: Arc<Engine>,
+    stream: String,
     store: SharedStore,
     pace: Arc<Pace>,
     scripts: Scripts,
@@ -89,6 +108,12 @@ struct News {
     changed: Notify,
     /// Whether it is this process that counts ends of jobs, for all.
     counts: OnceLock<watch::Receiver<bool>>,
+}
+
+impl News {
+    fn counts(&self) -> bool {
+        self.counts.get().is_some_and(|turn| *turn.borrow())
+    }
 }
 
 /// A job that this process has a lease for.
@@ -112,11 +137,14 @@ fn hear(news: &News, held: &Held, wake: Wake<'_>) {
         {
             holding.canceled.cancel();
         }
-        if news.counts.get().is_some_and(|turn| *turn.borrow())
+        if news.counts()
             && let Some(ended) = Ended::from_words(how)
         {
             ended.count();
         }
+    }
+    if wake == Wake::Said("redelivered") && news.counts() {
+        metrics::counter!("warmcut_jobs_redelivered_total").increment(1);
     }
     news.pushed.notify_waiters();
     news.changed.notify_one();
@@ -156,11 +184,11 @@ fn tell(call: &mut ScriptInvocation<'_>, events: &[Event]) {
 }
 
 impl RedisJobs {
-    /// The queue that an engine's deployment shares, for so many jobs.
+    /// A queue that an engine's deployment shares, for so many jobs.
     pub async fn new(
         engine: Arc<Engine>,
         store: SharedStore,
-        (limit, leases): (usize, Leases),
+        (queue, limit, leases): (Queue, usize, Leases),
         pace: Arc<Pace>,
     ) -> Arc<Self> {
         let with_shared = |source| script(&[LOG, include_str!("shared.lua"), source]);
@@ -175,12 +203,14 @@ impl RedisJobs {
             waiting: with_shared(include_str!("waiting.lua")),
         };
         let (news, held) = (Arc::<News>::default(), Arc::<Held>::default());
-        let channel = engine.keys().of("jobs", "news");
+        let stream = engine.keys().the(queue.name());
+        let channel = format!("{stream}:news");
         let heard = (Arc::clone(&news), Arc::clone(&held));
         let subscription =
             engine.wakes().subscribe(channel, move |wake| hear(&heard.0, &heard.1, wake)).await;
         Arc::new_cyclic(|me| Self {
             engine,
+            stream,
             store,
             pace,
             scripts,
@@ -193,6 +223,12 @@ impl RedisJobs {
         })
     }
 
+    fn call<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
+        let mut call = self.engine.call(script);
+        call.key(&self.stream);
+        call
+    }
+
     /// Counts the ends of all jobs, whoever does the work, for as long as it is this process's turn.
     pub fn count_in_turn(&self, turn: watch::Receiver<bool>) {
         let _ = self.news.counts.set(turn);
@@ -200,7 +236,7 @@ impl RedisJobs {
 
     /// The next job, and how often it was claimed by now.
     async fn claim_one(&self) -> Result<Option<(Claimed, u32)>, Unreachable> {
-        let mut call = self.engine.call(&self.scripts.claim);
+        let mut call = self.call(&self.scripts.claim);
         call.arg(clock::millis(self.leases.lost));
         let answer: Option<Vec<String>> = self.engine.run(&call).await?;
         let Some(fields) = answer else { return Ok(None) };
@@ -244,7 +280,7 @@ impl RedisJobs {
         deed: &str,
         events: &[Event],
     ) -> Result<bool, Unreachable> {
-        let mut call = self.engine.call(&self.scripts.hold);
+        let mut call = self.call(&self.scripts.hold);
         call.arg(job.as_str()).arg(lease.0).arg(deed).arg(session_bounds()).arg(clock::millis(REMEMBERED));
         call.arg(how(events));
         tell(&mut call, events);
@@ -253,7 +289,7 @@ impl RedisJobs {
 
     /// Ends a job that nobody here has a lease for.
     async fn stop(&self, job: &JobId, state: &str, events: &[Event]) -> Result<bool, Unreachable> {
-        let mut call = self.engine.call(&self.scripts.stop);
+        let mut call = self.call(&self.scripts.stop);
         call.arg(job.as_str()).arg(state).arg(session_bounds()).arg(clock::millis(REMEMBERED));
         call.arg(how(events));
         tell(&mut call, events);
@@ -276,14 +312,14 @@ impl RedisJobs {
     /// How many wait or run.
     async fn live(&self) -> Result<usize, Unreachable> {
         let mut pipe = redis::pipe();
-        pipe.cmd("XLEN").arg(self.engine.keys().the("jobs"));
+        pipe.cmd("XLEN").arg(&self.stream);
         let (live,): (usize,) = self.engine.ask(&pipe).await?;
         Ok(live)
     }
 
     /// Those that wait, in order; also those that a dead worker had.
     async fn waiting(&self) -> Result<Vec<(JobId, UploadId)>, Unreachable> {
-        let mut call = self.engine.call(&self.scripts.waiting);
+        let mut call = self.call(&self.scripts.waiting);
         call.arg(self.limit).arg(clock::millis(self.leases.lost));
         let all: Vec<(String, String, String)> = self.engine.run(&call).await?;
         let named = |(job, upload, _)| Some((JobId::try_from(job).ok()?, UploadId::try_from(upload).ok()?));
@@ -331,7 +367,7 @@ impl Jobs for RedisJobs {
             tracing::error!(%error, job = %job.id, "a photo can't be kept in the store");
             JobsError::Unavailable
         })?;
-        let mut call = self.engine.call(&self.scripts.push);
+        let mut call = self.call(&self.scripts.push);
         call.arg(job.id.as_str()).arg(job.session.as_str()).arg(job.upload.as_str()).arg(job.photo.len());
         call.arg(serde_json::to_string(&job.options).unwrap_or_default()).arg(job.cutout.as_str());
         call.arg(job.shop.as_deref().unwrap_or_default());
@@ -348,7 +384,7 @@ impl Jobs for RedisJobs {
     }
 
     async fn known(&self, job: &NewJob, events: Vec<Event>) -> Result<(), JobsError> {
-        let mut call = self.engine.call(&self.scripts.known);
+        let mut call = self.call(&self.scripts.known);
         call.arg(job.id.as_str()).arg(job.session.as_str()).arg(job.upload.as_str());
         call.arg(session_bounds()).arg(clock::millis(REMEMBERED));
         tell(&mut call, &events);
@@ -370,12 +406,7 @@ impl Jobs for RedisJobs {
     async fn try_claim(&self) -> Option<Claimed> {
         loop {
             match self.claim_one().await {
-                Ok(Some((claimed, deliveries))) if deliveries <= DELIVERIES => {
-                    if deliveries > 1 {
-                        metrics::counter!("warmcut_jobs_redelivered_total").increment(1);
-                    }
-                    return Some(claimed);
-                }
+                Ok(Some((claimed, deliveries))) if deliveries <= DELIVERIES => return Some(claimed),
                 Ok(Some((Claimed { job, lease, .. }, _))) => {
                     tracing::error!(job = %job.id, "the work on a photo broke off {DELIVERIES} times; it is given up");
                     let message = "the work on this photo broke off each time; try another photo";
@@ -399,7 +430,7 @@ impl Jobs for RedisJobs {
     }
 
     async fn tell(&self, job: &JobId, event: Event) -> bool {
-        let mut call = self.engine.call(&self.scripts.tell);
+        let mut call = self.call(&self.scripts.tell);
         call.arg(job.as_str()).arg(session_bounds());
         tell(&mut call, &[event]);
         // What can't be said now is no news later.
@@ -482,7 +513,7 @@ impl Jobs for RedisJobs {
             let (status, position) = place(n, model_ready);
             let eta = position.and_then(|position| self.pace.queued(position));
             let event = moved(About { job, upload }, status, position, eta);
-            let mut call = self.engine.call(&self.scripts.place);
+            let mut call = self.call(&self.scripts.place);
             let told = format!("{status:?} {}", position.unwrap_or(0));
             call.arg(job.as_str()).arg(told).arg(clock::millis(POSITION_EVERY)).arg(session_bounds());
             tell(&mut call, &[event]);

@@ -10,7 +10,7 @@ local now = now_ms()
 local entry = redis.call('XADD', jobs, '*', 'job', id)
 redis.call('HSET', record, 'session', ARGV[2], 'upload', ARGV[3], 'bytes', ARGV[4], 'options', ARGV[5],
   'cutout', ARGV[6], 'shop', ARGV[7], 'accepted', now - ARGV[8], 'received', now - ARGV[9],
-  'state', 'waiting', 'entry', entry)
+  'state', 'waiting', 'entry', entry, 'queue', jobs)
 note_upload(ARGV[2])
 redis.call('PUBLISH', news, 'pushed')
 return 'pushed'

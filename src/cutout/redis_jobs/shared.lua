@@ -1,6 +1,7 @@
 -- What the scripts about jobs share. A job's record says whose it is, what is wanted, and who has it.
--- Its entry in the stream lives as long as it does.
-local jobs, news = the('jobs'), of('jobs', 'news')
+-- Its entry in the stream of its queue, the second key, lives as long as it does.
+local jobs = KEYS[2]
+local news = jobs .. ':news'
 
 -- Tells a session the events that begin at an argument, each as at_ms, JSON, subject; nobody is told where it has
 -- expired.
@@ -17,10 +18,12 @@ end
 -- Ends a job once. What is left of it says so to whoever asks, for a while.
 local function finish(id, kept_ms, how)
   local record = of('job', id)
-  local entry = redis.call('HGET', record, 'entry')
+  -- Whoever ends it may know it from another queue.
+  local found = redis.call('HMGET', record, 'entry', 'queue')
+  local entry, queue = found[1], found[2]
   redis.call('HSET', record, 'state', 'ended')
   redis.call('PEXPIRE', record, kept_ms)
-  redis.call('XACK', jobs, 'workers', entry)
-  redis.call('XDEL', jobs, entry)
-  redis.call('PUBLISH', news, 'ended ' .. id .. ' ' .. how)
+  redis.call('XACK', queue, 'workers', entry)
+  redis.call('XDEL', queue, entry)
+  redis.call('PUBLISH', queue .. ':news', 'ended ' .. id .. ' ' .. how)
 end

@@ -32,7 +32,7 @@ async fn fixture(limit: usize) -> Fixture {
 async fn process(server: &Server, folder: &tempfile::TempDir, limit: usize) -> Arc<RedisJobs> {
     let store = format!("file://{}", folder.path().join("store").display());
     let store = SharedStore::open(&store).expect("a store");
-    RedisJobs::new(server.engine().await, store, (limit, QUICK), Arc::new(Pace::new(1))).await
+    RedisJobs::new(server.engine().await, store, (Queue::Pool, limit, QUICK), Arc::new(Pace::new(1))).await
 }
 
 impl Fixture {

@@ -55,6 +55,7 @@ async fn a_run_that_the_servers_end_cuts_short_is_aborted_and_not_failed() {
     let now = Instant::now();
     let settings = Settings {
         stage_timeout: Duration::from_secs(60),
+        counts: true,
         cooldown: Duration::from_secs(60),
         slow: Duration::from_secs(60),
         deploy: "d1".into(),
