@@ -235,3 +235,18 @@ async fn nobody_is_lost_while_redis_was_away() {
     all.is_lost("w_1").await;
     assert!(sizing().look(&all.board, None).await.expect("answers").workers.is_empty());
 }
+
+#[tokio::test]
+async fn a_launch_has_come_up_with_the_first_word_of_a_worker_whatever_that_is() {
+    let all = fixture().await;
+    all.board.launch("l_1").await.expect("answers");
+    all.board.launch("l_2").await.expect("answers");
+    all.board.beat("w_1", &worker(Phase::Warming), 0).await.expect("answers");
+    all.board.join("w_1", &worker(Phase::Warming), &warming()).await.expect("answers");
+    let look = sizing().look(&all.board, None).await.expect("answers");
+    assert_eq!((look.launches, look.arrived), (1, 1));
+    all.board.join("w_2", &worker(Phase::Warming), &warming()).await.expect("answers");
+    let look = sizing().look(&all.board, None).await.expect("answers");
+    assert_eq!((look.launches, look.arrived), (0, 2));
+    assert_eq!(all.board.give_up("l_1").await, Ok(false), "it is no longer waited for");
+}

@@ -6,7 +6,7 @@ use warmcut::client::{self, Resume, Stream};
 use warmcut::protocol::{Event, JobStatus, UploadId};
 
 use crate::fleet::Fleet;
-use crate::shopper::{Shopper, is_ready, photo};
+use crate::shopper::{Shopper, is_processing, is_ready, photo};
 
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -125,4 +125,32 @@ async fn clocks_that_are_half_a_minute_apart_change_nothing() {
             assert!(cutout.timings_ms.total < 25_000 && cutout.timings_ms.queue < 25_000, "{cutout:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_photo_in_work_while_redis_is_away_is_cut_out() {
+    let mut fleet = Fleet::start().await;
+    let gateway = fleet.gateway(&[]);
+    let _worker = fleet.worker(&[]);
+    let mut shopper = Shopper::open(&gateway).await;
+    shopper.until(is_ready).await;
+    let job = shopper.send(&gateway.server, &photo("in work")).await;
+    shopper.until(|event| is_processing(event, &job)).await;
+    fleet.kill_redis();
+    // Longer than its work takes.
+    tokio::time::sleep(AWAY / 2).await;
+    fleet.start_redis().await;
+    assert_eq!(shopper.until_ended_over(&gateway.server, &job).await, JobStatus::Succeeded);
+    shopper.check();
+}
+
+#[tokio::test]
+async fn the_channel_of_a_session_that_redis_forgot_without_a_word_ends() {
+    let fleet = Fleet::start().await;
+    let gateway = fleet.gateway(&["--session-ttl", "3s"]);
+    let mut shopper = Shopper::open(&gateway).await;
+    let client = redis::Client::open(fleet.redis_url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
+    assert!(shopper.try_until(|_| false).await.is_err(), "its browser opens another one");
 }

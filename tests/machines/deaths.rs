@@ -88,3 +88,37 @@ async fn a_photo_that_kills_every_worker_fails_after_three_and_the_others_go_on(
     }
     shopper.check();
 }
+
+#[tokio::test]
+async fn a_dead_worker_is_replaced_by_another_each_time() {
+    let fleet = Fleet::start().await;
+    let launcher = fleet.launcher(0, "");
+    let gateway = fleet.gateway(&["--wake-cmd", &launcher]);
+    let mut shopper = Shopper::open(&gateway).await;
+    shopper.until(is_ready).await;
+    for n in 1..=2 {
+        signal_to(*fleet.launched().last().unwrap(), "KILL");
+        let job = shopper.send(&gateway.server, &photo(&format!("after death {n}"))).await;
+        assert_eq!(shopper.until_ended(&job).await, JobStatus::Succeeded);
+        assert_eq!(fleet.launched().len(), n + 1);
+    }
+    shopper.check();
+    let metrics = gateway.server.get("/metrics").await.unwrap().text().await.unwrap();
+    for outcome in ["failed", "stalled"] {
+        let none = format!("warmcut_wakes_total{{outcome=\"{outcome}\"}} 0");
+        assert!(metrics.contains(&none), "every wake was answered: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_cutout_by_the_small_model_outlives_its_gateway() {
+    let fleet = Fleet::start().await;
+    let mut dies = fleet.gateway(&[]);
+    let mut shopper = Shopper::open(&dies).await;
+    let job = shopper.send_for(&dies.server, &photo("small"), "model=preview").await;
+    dies.process.kill();
+    let lives = fleet.gateway(&[]);
+    shopper.resume(&lives.server).await;
+    assert_eq!(shopper.until_ended(&job).await, JobStatus::Succeeded);
+    shopper.check();
+}

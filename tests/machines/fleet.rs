@@ -101,7 +101,7 @@ impl Fleet {
         self.folder.path()
     }
 
-    fn redis_url(&self) -> String {
+    pub fn redis_url(&self) -> String {
         format!("redis+unix://{}", self.path().join("redis.sock").display())
     }
 

@@ -88,6 +88,16 @@ impl Shopper {
         client::upload(server, &self.pass, &UploadId::random(), photo).await.unwrap().job
     }
 
+    /// The same with options, as a query.
+    pub async fn send_for(&self, server: &Server, photo: &Photo, options: &str) -> JobId {
+        let path = format!("/v1/sessions/{}/uploads?{options}", self.pass.session);
+        let request = server.request(reqwest::Method::POST, &path).unwrap();
+        let request = request.bearer_auth(&self.pass.token).header("content-type", photo.mime());
+        let answer = request.body(photo.to_bytes()).send().await.unwrap().text().await.unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        JobId::try_from(answer["job"].as_str().unwrap().to_owned()).unwrap()
+    }
+
     pub async fn until_ended(&mut self, job: &JobId) -> JobStatus {
         let ended = self.until(|event| end_of(event, job).is_some()).await;
         end_of(&ended.event, job).unwrap()
