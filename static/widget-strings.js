@@ -81,7 +81,7 @@ export const STRINGS = {
   problem_upload_incomplete: 'The photo didn’t get through. Check your connection and try again.',
   problem_unreadable_file: 'Your browser can’t read this file any more. Choose it again.',
   problem_unsupported_media_type: '“{name}” is not a photo we can read. Choose a JPEG, PNG or WebP.',
-  problem_heic: 'Your browser can’t open “{name}” (HEIC). Choose a JPEG, PNG or WebP, such as a screenshot of it.',
+  problem_heic: 'Your browser can’t open “{name}”, as iPhones keep it (HEIC). Choose a JPEG, PNG or WebP, such as a screenshot of it.',
   problem_upload_too_large: 'This photo has {size}, the limit is {limit}. Choose a smaller one.',
   problem_empty: '“{name}” is empty. Choose another photo.',
 };
