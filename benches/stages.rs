@@ -101,7 +101,7 @@ fn mask(bencher: Bencher<'_, '_>, size: Size) {
     let mut row = vec![0; size.0 as usize];
     bencher.bench_local(|| {
         let mask = Mask::of_map(&map, SIDE, (size.0, size.1)).unwrap();
-        (0..size.1).for_each(|y| mask.row(y, 0, &mut row));
+        (0..size.1).for_each(|y| mask.row(y, 0, &[], &mut row));
     });
 }
 

@@ -34,6 +34,9 @@ pub struct CutoutArgs {
     /// 1 to 100, for jpg and webp
     #[arg(long)]
     pub quality: Option<String>,
+    /// off, guided, or decontaminate: the edge where the photo has it, without the background's colour
+    #[arg(long)]
+    pub edges: Option<String>,
     /// Cut to the subject's box
     #[arg(long)]
     pub crop: bool,
@@ -73,6 +76,7 @@ impl CutoutArgs {
             ("channels", self.channels.as_deref()),
             ("bg_color", self.bg_color.as_deref()),
             ("quality", self.quality.as_deref()),
+            ("edges", self.edges.as_deref()),
             ("crop", self.crop.then_some("true")),
         ];
         let pairs = given.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
@@ -107,7 +111,7 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
         eprintln!("the photo is animated; this is its first frame");
     }
     let (_, map) = loaded.prime(&input, &mut |_| (), &stop)?;
-    let mask = Mask::of_map(&map, size, (photo.width, photo.height))?;
+    let mask = Mask::of(&map, (&input, size), (photo.width, photo.height), options.edges)?;
     let encoded = image::encode(image::compose(photo, mask, options)?, options)?;
     write(&args.output, &encoded.bytes).with_context(|| format!("{} can't be written", args.output.display()))
 }

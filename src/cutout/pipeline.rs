@@ -9,7 +9,7 @@ use super::image::{self, Composed, Encoded, ImageError, Limits, Mask, Seen};
 use super::infer::{InferError, Inference, Inferred};
 use super::{Blob, BlobError, infer};
 use crate::model::Segmenter;
-use crate::protocol::options::Options;
+use crate::protocol::options::{Edges, Options};
 use crate::protocol::{Code, JobStep, Problem};
 
 /// Permits of the pixel budget are worth this many bytes.
@@ -160,6 +160,7 @@ impl Pipeline {
         }
 
         tell(JobStep::Infer).await;
+        let seen = if options.edges == Edges::Off { Vec::new() } else { input.clone() };
         let Inferred { map, waited, took } = self.inference.run(segmenter, input).await?;
         spent.waited += waited;
         spent.infer = took;
@@ -170,7 +171,8 @@ impl Pipeline {
             .timed(&permit, &mut spent.compose, {
                 let options = options.clone();
                 move || {
-                    let mask = Mask::of_map(&map, size, (photo.width, photo.height))?;
+                    let whole = (photo.width, photo.height);
+                    let mask = Mask::of(&map, (&seen, size), whole, options.edges)?;
                     image::compose(photo, mask, &options)
                 }
             })

@@ -56,6 +56,33 @@ pub enum OutputSize {
     Preview,
 }
 
+/// How the subject's edge is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Edges {
+    /// The model's map, enlarged.
+    #[default]
+    Off,
+    /// Where the photo has them.
+    Guided,
+    /// The same, and without the old background's colour.
+    Decontaminate,
+}
+
+impl Edges {
+    fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Guided => "guided",
+            Self::Decontaminate => "decontaminate",
+        }
+    }
+}
+
 /// Everything a caller may ask of one cutout.
 ///
 /// Deserialising goes through [`Options::from_json`].
@@ -73,6 +100,9 @@ pub struct Options {
     pub crop: bool,
     /// Full size or preview.
     pub size: OutputSize,
+    /// How the edge is made.
+    #[serde(skip_serializing_if = "Edges::is_off")]
+    pub edges: Edges,
     /// Model by name; the server's default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -116,8 +146,8 @@ pub enum OptionError {
 
 impl Options {
     /// Every option's name, so that a caller can tell options from its other fields.
-    pub const NAMES: [&'static str; 7] =
-        ["format", "channels", "bg_color", "crop", "size", "model", "quality"];
+    pub const NAMES: [&'static str; 8] =
+        ["format", "channels", "bg_color", "crop", "size", "edges", "model", "quality"];
 
     /// Whether the small model is asked for, by what it is for.
     pub fn by_preview_model(&self) -> bool {
@@ -210,6 +240,11 @@ impl Options {
                     _ => return Err(refuse("full or preview")),
                 };
             }
+            "edges" => {
+                let known = [Edges::Off, Edges::Guided, Edges::Decontaminate];
+                let named = known.into_iter().find(|edges| edges.name() == value);
+                self.edges = named.ok_or_else(|| refuse("off, guided or decontaminate"))?;
+            }
             "model" => {
                 let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
                 if value.is_empty() || value.len() > MAX_MODEL_NAME || !value.bytes().all(plain) {
@@ -254,8 +289,15 @@ impl Options {
             _ => self.quality.unwrap_or(DEFAULT_QUALITY).to_string(),
         };
         let background = background.map_or_else(|| "-".to_owned(), |c| hex_text(&c));
+        let edges = match self.edges {
+            // What was made before there was a choice keeps its key.
+            Edges::Off => String::new(),
+            // The mask alone has no colours.
+            Edges::Decontaminate if mask => ";edges=guided".to_owned(),
+            edges => format!(";edges={}", edges.name()),
+        };
         format!(
-            "format={name};channels={};bg_color={background};crop={};size={};quality={quality};model={model}",
+            "format={name};channels={};bg_color={background};crop={};size={};quality={quality};model={model}{edges}",
             if mask { "alpha" } else { "rgba" },
             self.crop,
             if self.size == OutputSize::Preview { "preview" } else { "full" },
@@ -308,13 +350,14 @@ mod tests {
 
     #[test]
     fn query_form_and_json_mean_the_same() {
-        let text = "format=webp&channels=rgba&bg_color=%Ff0080&crop=true&size=preview&model=a.b-1&quality=7";
+        let text = "format=webp&channels=rgba&bg_color=%Ff0080&crop=true&size=preview&edges=guided&model=a.b-1&quality=7";
         let expected = Options {
             format: OutputFormat::Webp,
             channels: Channels::Rgba,
             bg_color: Some([255, 0, 128]),
             crop: true,
             size: OutputSize::Preview,
+            edges: Edges::Guided,
             model: Some("a.b-1".into()),
             quality: Some(7),
         };
@@ -322,9 +365,9 @@ mod tests {
         assert_eq!(pairs(&text.replace('%', "#")), Ok(expected.clone()));
         for json in [
             json!({"format": "webp", "bg_color": "ff0080", "crop": true, "size": "preview",
-                "model": "a.b-1", "quality": 7}),
+                "edges": "guided", "model": "a.b-1", "quality": 7}),
             json!({"format": "webp", "bg_color": "FF0080", "crop": "true", "size": "preview",
-                "model": "a.b-1", "quality": "7", "channels": null}),
+                "edges": "guided", "model": "a.b-1", "quality": "7", "channels": null}),
         ] {
             assert_eq!(Options::from_json(&json), Ok(expected.clone()));
             assert_eq!(serde_json::from_value::<Options>(json).expect("good"), expected);
@@ -338,7 +381,7 @@ mod tests {
         let said = |text| pairs(text).expect_err("bad options").to_string();
         assert_eq!(
             said("bgcolor=fff"),
-            "unknown option `bgcolor`: allowed are format, channels, bg_color, crop, size, model, quality"
+            "unknown option `bgcolor`: allowed are format, channels, bg_color, crop, size, edges, model, quality"
         );
         assert_eq!(said("format=gif"), "option `format` is `gif`: allowed is png, webp, jpg or auto");
         assert_eq!(said("crop=true&crop=true"), "option `crop` is given more than once: send it once");
@@ -398,6 +441,8 @@ mod tests {
             ("format=jpg", "format=jpg&quality=90&bg_color=ffffff"),
             ("format=auto&bg_color=000000", "format=jpg&bg_color=000000"),
             ("channels=alpha&bg_color=123456", "channels=alpha"),
+            ("channels=alpha&edges=guided", "channels=alpha&edges=decontaminate"),
+            ("edges=off", ""),
             ("model=x", "model=y"),
         ] {
             assert_eq!(text(a), text(b));
@@ -410,6 +455,8 @@ mod tests {
             "channels=alpha",
             "crop=true",
             "size=preview",
+            "edges=guided",
+            "edges=decontaminate",
             "bg_color=ffffff",
             "format=webp&quality=91",
             "format=webp&bg_color=ffffff",
@@ -433,12 +480,13 @@ mod tests {
                 OutputFormat::Png, OutputFormat::Webp, OutputFormat::Jpg, OutputFormat::Auto]),
             channels in prop::sample::select(vec![Channels::Rgba, Channels::Alpha]),
             size in prop::sample::select(vec![OutputSize::Full, OutputSize::Preview]),
+            edges in prop::sample::select(vec![Edges::Off, Edges::Guided, Edges::Decontaminate]),
             bg_color in any::<Option<[u8; 3]>>(),
             crop in any::<bool>(),
             model in prop::option::of("[A-Za-z0-9._-]{1,64}"),
             quality in prop::option::of(1u8..=100),
         ) {
-            let options = Options { format, channels, bg_color, crop, size, model, quality };
+            let options = Options { format, channels, bg_color, crop, size, edges, model, quality };
             let json = serde_json::to_value(&options).expect("serialises");
             prop_assert_eq!(Options::from_json(&json), Ok(options.clone()));
             let fields = json.as_object().expect("an object").iter();
@@ -449,7 +497,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(name in ".{0,12}", value in ".{0,60}", n in 0usize..7) {
+        fn no_text_panics(name in ".{0,12}", value in ".{0,60}", n in 0usize..Options::NAMES.len()) {
             let _ = Options::from_pairs([(name.as_str(), value.as_str())]);
             let _ = Options::from_pairs([(Options::NAMES[n], value.as_str())]);
         }

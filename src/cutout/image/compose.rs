@@ -3,6 +3,8 @@
 //! Order: the photo's own transparency, crop, preview size, background. Nothing is copied for it: the
 //! picture's rows are made when an encoder asks for them.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 use warmcut_png::Colour;
 
@@ -22,7 +24,7 @@ const PREVIEW_PIXELS: u64 = 250_000;
 const WHITE: [u8; 3] = [255; 3];
 
 /// A finished picture, each row of which is made when it is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Composed {
     rgb: Vec<u8>,
     mask: Mask,
@@ -120,7 +122,8 @@ impl Composed {
     /// Row `y` of its transparency.
     fn alpha(&self, y: u32) -> Vec<u8> {
         let mut alpha = vec![0; self.width() as usize];
-        self.mask.row(self.area.top + y, self.area.left, &mut alpha);
+        let rgb = if self.mask.is_guided() { self.at(y, 3, &self.rgb) } else { &[] };
+        self.mask.row(self.area.top + y, self.area.left, rgb, &mut alpha);
         if let Some(own) = &self.own {
             alpha.iter_mut().zip(self.at(y, 1, own)).for_each(|(a, own)| *a = times(*a, *own));
         }
@@ -130,7 +133,8 @@ impl Composed {
     /// Writes row `y`, as many bytes as it has pixels times those of a pixel.
     pub fn row(&self, y: u32, out: &mut [u8]) {
         let alpha = self.alpha(y);
-        let pixels = self.at(y, 3, &self.rgb).as_chunks::<3>().0.iter().zip(&alpha);
+        let rgb = self.seen(y, &alpha);
+        let pixels = rgb.as_chunks::<3>().0.iter().zip(&alpha);
         match self.look {
             Look::Cutout => {
                 for (out, ([r, g, b], a)) in out.as_chunks_mut::<4>().0.iter_mut().zip(pixels) {
@@ -146,12 +150,24 @@ impl Composed {
         }
     }
 
+    /// Row `y` of its colours, with this transparency.
+    fn seen(&self, y: u32, alpha: &[u8]) -> Cow<'_, [u8]> {
+        let rgb = self.at(y, 3, &self.rgb);
+        if self.look == Look::Mask || !self.mask.has_colours() {
+            return Cow::Borrowed(rgb);
+        }
+        let mut seen = vec![0; rgb.len()];
+        self.mask.colours(self.area.top + y, self.area.left, rgb, alpha, &mut seen);
+        Cow::Owned(seen)
+    }
+
     /// All rows, without padding, for who needs them at once.
     pub fn into_pixels(mut self) -> Vec<u8> {
         let row = self.width() as usize * self.colour().bytes();
         let length = row * self.height() as usize;
         if let Look::Over(colour) = self.look
             && self.rgb.len() == length
+            && !self.mask.is_guided()
         {
             // Of a whole photo, the colours take as much room as the picture's: no second buffer is needed.
             let mut rgb = std::mem::take(&mut self.rgb);
@@ -314,6 +330,38 @@ mod tests {
         }
         let wrong = compose(photo(2, 2, Some(vec![0])), mask((2, 2)), &Options::default());
         assert!(matches!(wrong, Err(ImageError::WrongLength { expected: 4, found: 1, .. })));
+    }
+
+    #[test]
+    fn guided_edges_and_clean_colours_go_through_crops_previews_and_grounds() {
+        use super::super::mask::Mask;
+        use crate::protocol::options::Edges;
+        let (side, width, height) = (16_u32, 900, 700);
+        let at = |n: u32, side: u32| ((n % side) as f32 + 0.5) / side as f32;
+        let map: Vec<f32> = (0..side * side).map(|n| (3.0 - at(n, side) * 5.0).clamp(0.0, 1.0)).collect();
+        let seen: Vec<u8> = (0..side * side).flat_map(|n| [(at(n, side) * 255.0) as u8, 90, 40]).collect();
+        let mask = |edges| Mask::of(&map, (&seen, side), (width, height), edges).expect("fits");
+        let rgb: Vec<u8> = (0..width * height).flat_map(|n| [(at(n, width) * 255.0) as u8, 90, 40]).collect();
+        for text in
+            ["", "crop=true", "format=jpg", "bg_color=00ff00&crop=true", "size=preview", "channels=alpha"]
+        {
+            let compose_with = |edges| {
+                let photo = Photo { rgb: rgb.clone(), ..photo(width, height, None) };
+                compose(photo, mask(edges), &options(text)).expect("composes")
+            };
+            let pictures = [Edges::Guided, Edges::Decontaminate].map(compose_with);
+            let size = (pictures[0].width(), pictures[0].height());
+            assert_eq!((pictures[1].width(), pictures[1].height()), size, "{text}");
+            let bytes = pictures[0].colour().bytes();
+            let [guided, clean] = pictures.map(|picture| {
+                let mut rows = vec![0; (picture.width() * picture.height()) as usize * bytes];
+                let row = picture.width() as usize * bytes;
+                rows.chunks_exact_mut(row).zip(0..).for_each(|(out, y)| picture.row(y, out));
+                assert_eq!(picture.into_pixels(), rows, "{text}");
+                rows
+            });
+            assert_eq!(guided == clean, text == "channels=alpha", "{text}");
+        }
     }
 
     proptest! {

@@ -12,7 +12,7 @@
 //! | the same when a copy is needed: a crop as JPEG, a preview of a crop or of what may be transparent | 8 |
 //! | the same while WebP is written, in libwebp's own memory · of noise | 25 · 27 |
 
-use crate::protocol::options::{Options, OutputFormat, OutputSize};
+use crate::protocol::options::{Edges, Options, OutputFormat, OutputSize};
 
 use super::probe::{Probe, SourceFormat};
 
@@ -24,6 +24,9 @@ const PIXEL_BYTES_COPIED: u64 = 8;
 
 /// The same when a WebP of full size is written.
 const PIXEL_BYTES_WEBP: u64 = 27;
+
+/// A place of the map while edges are made: means of 13 values twice over.
+const EDGES_BYTES: u64 = 160;
 
 /// Tables, bands of rows in flight and the like, for any photo.
 const FIXED_BYTES: u64 = 6 << 20;
@@ -44,8 +47,10 @@ pub fn peak_bytes(probe: &Probe, options: &Options, size: u32) -> u64 {
         OutputFormat::Jpg | OutputFormat::Auto if options.crop => PIXEL_BYTES_COPIED,
         OutputFormat::Png | OutputFormat::Jpg | OutputFormat::Auto => PIXEL_BYTES,
     };
+    // Per place of the map: moments and lines, then colours of two levels.
+    let edges = if options.edges == Edges::Off { 0 } else { EDGES_BYTES * u64::from(size) * u64::from(size) };
     let strips = u64::from(size) * (3 * u64::from(probe.width.max(probe.height)) + u64::from(probe.width));
-    FIXED_BYTES + strips + pixels * encoding.max(probe.decoding)
+    FIXED_BYTES + strips + edges + pixels * encoding.max(probe.decoding)
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use std::f64::consts::PI;
 
 use rayon::prelude::*;
 
+use crate::protocol::options::Edges;
+
+use super::edges::{Colours, Guided};
 use super::error::ImageError;
 
 /// A map whose values lie closer together than this shows no subject: it is taken as it is.
@@ -20,22 +23,47 @@ const LOBES: f64 = 3.0;
 const BATCH: usize = 64;
 
 /// Transparency of each of a photo's pixels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mask {
     width: u32,
     height: u32,
     rows: Rows,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Rows {
     /// There they are.
     Plane(Vec<u8>),
     /// Rows of a map, as wide as the photo.
     Map(Vec<u8>),
+    /// By the photo's own pixels, and the subject's colours where they are asked for.
+    Guided(Guided, Option<Colours>),
 }
 
 impl Mask {
+    /// The model's map for a photo of a size, with its edges made as asked for; `seen` is the square of `side` pixels
+    /// a side that the model saw, RGB8.
+    ///
+    /// # Errors
+    /// [`ImageError::WrongLength`] when map and square are not of that side.
+    pub fn of(
+        map: &[f32],
+        (seen, side): (&[u8], u32),
+        size: (u32, u32),
+        edges: Edges,
+    ) -> Result<Self, ImageError> {
+        let (width, height) = size;
+        if edges == Edges::Off {
+            return Self::of_map(map, side, size);
+        }
+        let (from, range) = stretch(map);
+        let stretched: Vec<f32> = map.iter().map(|value| level(*value, from, range)).collect();
+        let guided = Guided::of(&stretched, seen, side)?;
+        let colours =
+            (edges == Edges::Decontaminate).then(|| Colours::of(&guided, seen, side)).transpose()?;
+        Ok(Self { width, height, rows: Rows::Guided(guided, colours) })
+    }
+
     /// The model's map, `side` values a side, for a photo of `width` by `height`.
     ///
     /// The values are stretched from their minimum and maximum to 0..=255, unless they lie within
@@ -48,9 +76,7 @@ impl Mask {
         if map.len() != expected || expected == 0 {
             return Err(ImageError::WrongLength { what: "the model's map", expected, found: map.len() });
         }
-        let finite = map.iter().copied().filter(|value| value.is_finite());
-        let (low, high) = finite.fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
-        let (from, range) = if high - low < SUBJECT_RANGE { (0.0, 1.0) } else { (low, high - low) };
+        let (from, range) = stretch(map);
         // The cast truncates as the reference does, takes out-of-range values to the nearest end and
         // NaN to zero.
         let level = |value: &f32| ((value - from) / range * 255.0) as u8;
@@ -85,10 +111,32 @@ impl Mask {
         (self.width, self.height)
     }
 
-    /// Writes part of row `y`, beginning with column `left`.
-    pub fn row(&self, y: u32, left: u32, out: &mut [u8]) {
+    /// Writes the subject's colours of part of row `y`, beginning with column `left`, from the photo's pixels there
+    /// and their transparency; nothing where they are the photo's own.
+    pub fn colours(&self, y: u32, left: u32, rgb: &[u8], alpha: &[u8], out: &mut [u8]) {
+        if let Rows::Guided(_, Some(colours)) = &self.rows {
+            colours.write(y, left, self.size(), (rgb, alpha), out);
+        }
+    }
+
+    /// Whether the subject's colours are others than the photo's.
+    pub fn has_colours(&self) -> bool {
+        matches!(&self.rows, Rows::Guided(_, Some(_)))
+    }
+
+    /// Whether a row needs the photo's pixels.
+    pub fn is_guided(&self) -> bool {
+        matches!(&self.rows, Rows::Guided(..))
+    }
+
+    /// Writes part of row `y`, beginning with column `left`; `rgb` are the photo's pixels there.
+    pub fn row(&self, y: u32, left: u32, rgb: &[u8], out: &mut [u8]) {
+        if let Rows::Guided(guided, _) = &self.rows {
+            return guided.write(y, left, self.size(), rgb, out);
+        }
         let (width, left) = (self.width as usize, left as usize);
         match &self.rows {
+            Rows::Guided(..) => {}
             Rows::Plane(plane) => out.copy_from_slice(&plane[y as usize * width + left..][..out.len()]),
             Rows::Map(across) => {
                 let side = (across.len() / width) as u32;
@@ -106,6 +154,19 @@ impl Mask {
             }
         }
     }
+}
+
+/// What a map's values are stretched from, and by how much.
+fn stretch(map: &[f32]) -> (f32, f32) {
+    let finite = map.iter().copied().filter(|value| value.is_finite());
+    let (low, high) = finite.fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
+    if high - low < SUBJECT_RANGE { (0.0, 1.0) } else { (low, high - low) }
+}
+
+/// 0 to 1; what is no number is background.
+fn level(value: f32, from: f32, range: f32) -> f32 {
+    let level = (value - from) / range;
+    if level.is_nan() { 0.0 } else { level.clamp(0.0, 1.0) }
 }
 
 fn rounded(sum: f32) -> u8 {
@@ -137,7 +198,7 @@ mod tests {
     fn plane(mask: &Mask) -> Vec<u8> {
         let (width, height) = mask.size();
         let mut plane = vec![7; width as usize * height as usize];
-        plane.chunks_exact_mut(width as usize).zip(0..).for_each(|(row, y)| mask.row(y, 0, row));
+        plane.chunks_exact_mut(width as usize).zip(0..).for_each(|(row, y)| mask.row(y, 0, &[], row));
         plane
     }
 
@@ -185,7 +246,7 @@ mod tests {
         let whole = plane(&mask);
         for (y, left, width) in [(0, 0, 300), (39, 299, 1), (7, 13, 0), (20, 60, 200)] {
             let mut part = vec![7; width];
-            mask.row(y, left, &mut part);
+            mask.row(y, left, &[], &mut part);
             assert_eq!(part, whole[(y * 300 + left) as usize..][..width]);
         }
     }

@@ -6,7 +6,7 @@
 //! bytes ── probe ──▶ Probe            cheap, before anything is promised to the browser
 //! bytes ── see ─▶ Photo + RGB8        upright, sRGB, 8 bit, no larger than it will be shown; and what
 //!                                     the model sees
-//! map ──── Mask::of_map ─▶ Mask       what the model said, at the photo's size
+//! map ──── Mask::of ─▶ Mask           what the model said, at the photo's size, with edges as asked for
 //! Photo + Mask ── compose ─▶ Composed ── encode ─▶ Encoded
 //! ```
 //!
@@ -21,6 +21,7 @@ mod compose;
 mod cost;
 mod crop;
 mod decode;
+mod edges;
 mod encode;
 mod error;
 #[cfg(test)]
