@@ -190,7 +190,7 @@ impl Server {
         warn_of_open_door(&address, keys.is_some());
         tokio::task::spawn_blocking(spool.sweeper());
         let Seams { logs, sessions, pool, jobs, previews, results, secret, models, demands } = seams;
-        // Those that ask for the small model are in this process.
+        // Those that ask for the small model are in a queue of their own.
         let jobs = previews.as_ref().map_or(jobs, |previews| previews.all_jobs());
         let uploads =
             Arc::new(Blobs::new(&spool.folder("uploads")?, config.upload_memory, config.upload_disk)?);

@@ -77,14 +77,13 @@ impl Mask {
             return Err(ImageError::WrongLength { what: "the model's map", expected, found: map.len() });
         }
         let (from, range) = stretch(map);
-        // The cast truncates as the reference does, takes out-of-range values to the nearest end and
-        // NaN to zero.
-        let level = |value: &f32| ((value - from) / range * 255.0) as u8;
+        // The cast truncates as the reference does.
+        let byte = |value: &f32| (level(*value, from, range) * 255.0) as u8;
         let columns: Vec<_> = (0..width).map(|x| taps(side, width, x)).collect();
         let mut across = vec![0; width as usize * side as usize];
         across.par_chunks_mut(width.max(1) as usize).zip(map.par_chunks(side as usize)).for_each(
             |(out, values)| {
-                let levels: Vec<f32> = values.iter().map(|value| f32::from(level(value))).collect();
+                let levels: Vec<f32> = values.iter().map(|value| f32::from(byte(value))).collect();
                 for (out, (first, weights)) in out.iter_mut().zip(&columns) {
                     let sum: f32 = weights.iter().zip(&levels[*first..]).map(|(w, v)| w * v).sum();
                     *out = rounded(sum);
@@ -131,18 +130,15 @@ impl Mask {
 
     /// Writes part of row `y`, beginning with column `left`; `rgb` are the photo's pixels there.
     pub fn row(&self, y: u32, left: u32, rgb: &[u8], out: &mut [u8]) {
-        if let Rows::Guided(guided, _) = &self.rows {
-            return guided.write(y, left, self.size(), rgb, out);
-        }
-        let (width, left) = (self.width as usize, left as usize);
+        let (width, start) = (self.width as usize, left as usize);
         match &self.rows {
-            Rows::Guided(..) => {}
-            Rows::Plane(plane) => out.copy_from_slice(&plane[y as usize * width + left..][..out.len()]),
+            Rows::Guided(guided, _) => guided.write(y, left, self.size(), rgb, out),
+            Rows::Plane(plane) => out.copy_from_slice(&plane[y as usize * width + start..][..out.len()]),
             Rows::Map(across) => {
                 let side = (across.len() / width) as u32;
                 let (first, weights) = taps(side, self.height, y);
                 let rows: Vec<_> =
-                    (first..).map(|row| &across[row * width + left..]).take(weights.len()).collect();
+                    (first..).map(|row| &across[row * width + start..]).take(weights.len()).collect();
                 for (n, out) in out.chunks_mut(BATCH).enumerate() {
                     let mut sums = [0.0_f32; BATCH];
                     for (weight, row) in weights.iter().zip(&rows) {
