@@ -45,7 +45,8 @@ for (const { dataset: { type } } of kinds) {
   connection.addEventListener(type, ({ detail }) => {
     if (type === 'session') {
       opened = performance.now();
-      $('#session').textContent = detail.resumed ? `${detail.session}, resumed` : detail.session;
+      $('#session').textContent = detail.session;
+      $('#resumed').textContent = detail.resumed ? ', resumed' : '';
       $('#opened').textContent = asked === null ? '–' : `${Math.round(opened - asked)} ms`;
       asked = null;
     }

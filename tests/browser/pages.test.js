@@ -49,9 +49,9 @@ for (const [name, path] of Object.entries(PAGES)) {
             .map((element) => `${element.localName}.${element.className}`);
         });
         assert.deepEqual(wide, [], `nothing is wider than ${width} px`);
-        const shifted = await page.evaluate(() => window.shifted);
+        const { shifted, shifts } = await page.evaluate(() => ({ shifted: window.shifted, shifts: window.shifts }));
         t.diagnostic(`layout shift at ${width} px: ${shifted}`);
-        assert.equal(shifted, 0, `nothing moves at ${width} px`);
+        assert.deepEqual(shifts, [], `nothing moves at ${width} px`);
         await assertAccessible(page, `${name} at ${width} px, ${colorScheme}`);
         await shot(page, `${name}-${width}-${colorScheme}`);
         assertQuiet(page);
@@ -94,7 +94,7 @@ test('each view changes the picture', options, async (t) => {
     await shot(page, `portrait-view-${seen.size}`);
   }
   assert.equal(seen.size, 4);
-  assert.equal(await page.evaluate(() => window.shifted), 0);
+  assert.deepEqual(await page.evaluate(() => window.shifts), []);
   assertQuiet(page);
 });
 
@@ -242,7 +242,8 @@ test('each event of the wire is shown as it arrives, with its times, and can be 
   assert.match(await page.locator('.nothing').innerText(), /Nothing yet/);
   assert.equal(await page.getByRole('log').getAttribute('aria-live'), 'off', 'it is read when somebody wants to');
 
-  await page.getByRole('button', { name: 'Warm up' }).click();
+  // Not by the pointer: what moves within half a second of that is taken for its doing.
+  await page.getByRole('button', { name: 'Warm up' }).evaluate((button) => button.click());
   await page.locator('#events [data-type=ready]').waitFor();
   assert.equal(await page.locator('#transport').innerText(), 'WebSocket');
   assert.equal(await page.locator('#phase').innerText(), 'ready');
@@ -279,7 +280,7 @@ test('each event of the wire is shown as it arrives, with its times, and can be 
   assert.deepEqual(lines.map(({ event }) => event), all.map(({ event }) => event));
   assert.ok(lines.every(({ received_at, open_ms }) => Date.parse(received_at) > 0 && Number.isInteger(open_ms)));
   assert.ok(!text.includes(secret), 'nor in what is copied');
-  assert.equal(await page.evaluate(() => window.shifted), 0, 'what comes moves nothing');
+  assert.deepEqual(await page.evaluate(() => window.shifts), [], 'what comes moves nothing');
   assertQuiet(page);
 });
 
@@ -367,7 +368,7 @@ test('a keyboard warms, sends, cancels and hangs up, and the session goes on', o
   await page.locator('[data-phase=idle]').waitFor();
   assert.equal(await page.locator('#transport').innerText(), 'none');
   await press('Warm up');
-  await page.locator('#session', { hasText: 'resumed' }).waitFor();
+  await page.locator('#resumed', { hasText: 'resumed' }).waitFor();
   await page.locator('[data-phase=ready]').waitFor();
   assertQuiet(page);
 });
