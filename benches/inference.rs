@@ -3,16 +3,18 @@
 //!
 //! With `-- --on-request` it runs once for each line that it reads and answers with the milliseconds, so
 //! that a peer can be measured in turns with it. A line that names a file of 320×320 pixels of RGB8 gets its
-//! map as f32 beside it, under the same name with `.map`. `--model NAME=PATH`, `--cpu` and `--threads` are
-//! the command line's.
+//! map as f32 beside it, under the same name with `.map`. `--model NAME=PATH`, `--cpu`, `--device` and
+//! `--threads` are the command line's, `--type f16` or `bf16` a GPU's. On a GPU it also prints what a warm-up says of it, and the time of a
+//! photo where 1, 2, 4 and 8 are computed at once.
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop where it stands")]
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use warmcut::model::device::Cpu;
+use candle_core::DType;
+use warmcut::model::device::{Cpu, Wanted};
 use warmcut::model::registry::Choice;
-use warmcut::model::{Loader, Registry, Stop};
+use warmcut::model::{Loader, Progress, Registry, Stop};
 use warmcut::warmup::process;
 
 fn main() {
@@ -24,8 +26,10 @@ fn main() {
     warmcut::app::set_threads(value("--threads").map(|threads| threads.parse().unwrap()));
     let model: Choice = value("--model").as_deref().unwrap_or("u2netp").parse().unwrap();
     let cpu = value("--cpu").map_or(Cpu::default(), |cpu| cpu.parse().unwrap());
-    let registry = Registry { files: model.file().into_iter().collect(), folder: None, cpu };
-    let loader = registry.loader(model.network).unwrap();
+    let device = value("--device").map_or(Wanted::Cpu, |device| device.parse().unwrap());
+    let registry = Registry { files: model.file().into_iter().collect(), cpu, device, ..Registry::default() };
+    let dtype = value("--type").map_or(DType::F32, |dtype| dtype.parse().unwrap());
+    let loader = registry.loader(model.network).unwrap().in_type(dtype);
     let known = warmcut::app::known_to(model.network).unwrap();
     let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
 
@@ -36,7 +40,13 @@ fn main() {
     let loaded = loader.load(&mut |_| {}, &Stop::default()).unwrap();
     let load = ms(begun);
     let begun = Instant::now();
-    let (segmenter, map) = loaded.prime(&known.rgb, &mut |_| {}, &Stop::default()).unwrap();
+    let asks = arguments.iter().any(|argument| argument == "--on-request");
+    let mut tell = |progress: Progress| {
+        if let Some(detail) = progress.detail.filter(|_| !asks) {
+            println!("  {detail}");
+        }
+    };
+    let (segmenter, map) = loaded.prime(&known.rgb, &mut tell, &Stop::default()).unwrap();
     let prime = ms(begun);
     known.validate(&map, segmenter.size() as usize).unwrap();
     let run = || {
@@ -44,7 +54,7 @@ fn main() {
         std::hint::black_box(segmenter.segment(&known.rgb).unwrap());
         ms(begun)
     };
-    if arguments.iter().any(|argument| argument == "--on-request") {
+    if asks {
         for line in std::io::stdin().lock().lines() {
             let line = line.unwrap();
             if line.is_empty() {
@@ -67,6 +77,22 @@ fn main() {
     times.sort_by(f64::total_cmp);
     println!("{}: load {load:.1} ms, first run {prime:.1} ms", loader.device());
     println!("median {:.1} ms, fastest {:.1} ms of {} runs", times[20], times[0], times.len());
+    if loader.device() != "cpu" {
+        segmenter.tune(&known.rgb, &mut tell, &Stop::default()).unwrap();
+        for photos in [1, 2, 4, 8] {
+            let batch = vec![&known.rgb[..]; photos];
+            let run = || {
+                let begun = Instant::now();
+                let maps = segmenter.segment_batch(&batch);
+                let error = maps.into_iter().find_map(Result::err);
+                error.map_or(Ok(ms(begun) / photos as f64), Err)
+            };
+            let mut times: Vec<_> = (0..21).map(|_| run()).collect::<Result<_, _>>().unwrap_or_default();
+            times.sort_by(f64::total_cmp);
+            let median = times.get(10).map_or("none".to_owned(), |each| format!("{each:.2} ms"));
+            println!("{photos} at once: {median} a photo");
+        }
+    }
     let one = peak();
     std::thread::scope(|scope| {
         for _ in 0..4 {

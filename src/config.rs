@@ -11,7 +11,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum, value_parser};
 
 use crate::cutout::Pixels;
-use crate::model::device::Cpu;
+use crate::model::device::{Cpu, Wanted};
 use crate::model::{ModelError, ModelFile, Network, Registry, U2NetLoader};
 use crate::warmup::process;
 
@@ -87,6 +87,9 @@ pub struct Config {
     /// operations, to compare)
     #[arg(long, default_value = "auto")]
     pub cpu: Cpu,
+    /// What the network runs on: cpu, cuda:N, or auto, which takes the first GPU that works, else the CPU
+    #[arg(long, default_value = "auto")]
+    pub device: Wanted,
     /// Serve pages and widget from this folder instead of the built-in ones
     #[arg(long = "static")]
     pub static_dir: Option<PathBuf>,
@@ -280,7 +283,8 @@ impl Config {
 
     /// Where the weights are.
     pub fn registry(&self) -> Registry {
-        Registry { files: self.model.clone(), folder: self.model_dir.clone(), cpu: self.cpu }
+        let (files, folder) = (self.model.clone(), self.model_dir.clone());
+        Registry { files, folder, cpu: self.cpu, device: self.device }
     }
 
     /// The model for previews; none when it would be the one that makes the cutouts, nor where it would take
@@ -334,7 +338,8 @@ impl Config {
         let built_in = self.preview_model.is_none() && !self.model_dir.as_ref().is_some_and(has);
         let registry = self.registry();
         let folder = registry.folder.clone().filter(|_| !built_in);
-        Registry { folder, ..registry }.loader(small)
+        // The small model is for when the GPU is busy or not there yet.
+        Registry { folder, device: Wanted::Cpu, ..registry }.loader(small)
     }
 
     /// Where to listen: `--listen`, else every address at `PORT`, as serverless platforms set it, else

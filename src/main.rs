@@ -83,8 +83,7 @@ fn main() -> ExitCode {
             let start = Worker::start(&args, started);
             let Some(worker) = unless(&mut shutdown, start).await? else { return Ok(()) };
             told("warmcut worker listens on", worker.address, started);
-            worker.run(shutdown).await;
-            Ok(())
+            worker.run(shutdown).await
         }),
         Sub::Cutout(args) => match args.options() {
             Ok(options) => {

@@ -9,6 +9,7 @@ use clap::Subcommand;
 use sha2::{Digest, Sha256};
 
 use crate::app::known_to;
+use crate::model::device::Wanted;
 use crate::model::registry::NETWORKS;
 use crate::model::{Loader, ModelFile, Network, Registry, Source, Stop, WeightsFile};
 
@@ -21,6 +22,9 @@ pub enum ModelCommand {
     Check {
         /// A safetensors file
         file: PathBuf,
+        /// What a model that it fits is run on: cpu, cuda:N, or auto, the first GPU that works, else the CPU
+        #[arg(long, default_value = "auto")]
+        device: Wanted,
     },
 }
 
@@ -34,7 +38,7 @@ pub fn run(command: &ModelCommand, mut say: impl FnMut(&str)) -> anyhow::Result<
             NETWORKS.iter().for_each(|network| say(&described(network)));
             Ok(true)
         }
-        ModelCommand::Check { file } => check(file, &mut say),
+        ModelCommand::Check { file, device } => check(file, *device, &mut say),
     }
 }
 
@@ -49,7 +53,7 @@ fn described(network: &Network) -> String {
     format!("{name}: {millions:.1} million parameters, sees {side}x{side} pixels, {weights}")
 }
 
-fn check(path: &Path, say: &mut dyn FnMut(&str)) -> anyhow::Result<bool> {
+fn check(path: &Path, device: Wanted, say: &mut dyn FnMut(&str)) -> anyhow::Result<bool> {
     let file = WeightsFile::open(&Source::File(path.to_owned()))?;
     let (tensors, types) = file.holds();
     say(&format!("{tensors} tensors of {}, {} bytes", types.join(", "), file.tensor_bytes()));
@@ -61,12 +65,12 @@ fn check(path: &Path, say: &mut dyn FnMut(&str)) -> anyhow::Result<bool> {
         match network.config.fits(&file) {
             Err(error) => say(&format!("{name}: no; {error}")),
             Ok(()) => {
-                let answers = answers(network, path);
+                let answers = answers(network, path, device);
                 let published = if network.sha256 == sum { "the published weights" } else { "other weights" };
                 match &answers {
-                    Ok(()) => {
-                        say(&format!("{name}: yes, {published}; the known photo gave the known answer"))
-                    }
+                    Ok(device) => say(&format!(
+                        "{name}: yes, {published}; the known photo gave the known answer on {device}"
+                    )),
                     Err(error) => say(&format!("{name}: its tensors fit, but {error:#}")),
                 }
                 fits |= answers.is_ok();
@@ -76,14 +80,15 @@ fn check(path: &Path, say: &mut dyn FnMut(&str)) -> anyhow::Result<bool> {
     Ok(fits)
 }
 
-/// What a warm-up would find.
-fn answers(network: &'static Network, path: &Path) -> anyhow::Result<()> {
+/// What a warm-up would find, and on which device.
+fn answers(network: &'static Network, path: &Path, device: Wanted) -> anyhow::Result<String> {
     let file = ModelFile { network, path: path.to_owned() };
-    let registry = Registry { files: vec![file], ..Registry::default() };
+    let registry = Registry { files: vec![file], device, ..Registry::default() };
     let (known, stop) = (known_to(network)?, Stop::default());
-    let loaded = registry.loader(network)?.load(&mut |_| (), &stop)?;
-    let (_, map) = loaded.prime(&known.rgb, &mut |_| (), &stop)?;
-    Ok(known.validate(&map, network.config.size)?)
+    let loader = registry.loader(network)?;
+    let (_, map) = loader.load(&mut |_| (), &stop)?.prime(&known.rgb, &mut |_| (), &stop)?;
+    known.validate(&map, network.config.size)?;
+    Ok(loader.device())
 }
 
 fn sha256(path: &Path) -> std::io::Result<String> {

@@ -7,9 +7,9 @@ use clap::{Args, value_parser};
 
 use crate::config;
 use crate::cutout::image::{self, Mask, Seen};
-use crate::model::device::Cpu;
+use crate::model::device::{Cpu, Wanted};
 use crate::model::registry::Choice;
-use crate::model::{Loader, Registry, Source, Stop};
+use crate::model::{Loader, Progress, Registry, Source, Stop};
 use crate::protocol::options::Options;
 
 /// `warmcut cutout`.
@@ -50,6 +50,9 @@ pub struct CutoutArgs {
     /// operations, to compare)
     #[arg(long, default_value = "auto")]
     pub cpu: Cpu,
+    /// What the network runs on: cpu, cuda:N, or auto, which takes the first GPU that works, else the CPU
+    #[arg(long, default_value = "auto")]
+    pub device: Wanted,
     /// Largest photo in pixels
     #[arg(long, value_parser = value_parser!(u64).range(1..), default_value_t = 50_000_000)]
     pub max_pixels: u64,
@@ -87,7 +90,7 @@ impl CutoutArgs {
 
     fn registry(&self) -> Registry {
         let files = self.model.file().into_iter().collect();
-        Registry { files, folder: self.model_dir.clone(), cpu: self.cpu }
+        Registry { files, folder: self.model_dir.clone(), cpu: self.cpu, device: self.device }
     }
 }
 
@@ -110,7 +113,13 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
     if photo.animated {
         eprintln!("the photo is animated; this is its first frame");
     }
-    let (_, map) = loaded.prime(&input, &mut |_| (), &stop)?;
+    let mut tell = |progress: Progress| {
+        // Without a GPU to be had there is nothing to wonder about.
+        if let Some(detail) = progress.detail.filter(|_| cfg!(feature = "cuda")) {
+            eprintln!("{detail}");
+        }
+    };
+    let (_, map) = loaded.prime(&input, &mut tell, &stop)?;
     let mask = Mask::of(&map, (&input, size), (photo.width, photo.height), options.edges)?;
     let encoded = image::encode(image::compose(photo, mask, options)?, options)?;
     write(&args.output, &encoded.bytes).with_context(|| format!("{} can't be written", args.output.display()))

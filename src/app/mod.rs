@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::cutout::intake::{Parts, UploadLimits};
 use crate::cutout::{Blobs, Intake, Jobs, Links, Pace, Pixels, PreviewParts, Previews, Results, image};
 use crate::http::{self, Admission, App, AppState, Keys};
-use crate::model::device::Cpu;
+use crate::model::device::{Cpu, Wanted};
 use crate::model::{Loader, Network, Registry, U2NetLoader};
 use crate::protocol::{Code, Limits, Problem};
 use crate::scale::Demands;
@@ -67,7 +67,7 @@ pub struct Server {
 
 /// The embedded model, or its weights from a folder.
 pub fn default_loader(model_dir: Option<&PathBuf>, cpu: Cpu) -> U2NetLoader {
-    let registry = Registry { files: Vec::new(), folder: model_dir.cloned(), cpu };
+    let registry = Registry { folder: model_dir.cloned(), cpu, device: Wanted::Cpu, ..Registry::default() };
     registry.loader(Network::embedded()).expect("an embedded network has weights")
 }
 

@@ -98,14 +98,25 @@ impl Worker {
 
     /// Works until `shutdown`, or until nobody has wanted it for a while; then it leaves the pool, finishes what it
     /// has or gives it back, and ends.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// When the model's device is lost: a process can't get its GPU back, but the platform can start another process.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let router = wake::router(Arc::clone(&self.app));
         let serving = tokio::spawn(serve(self.listener, router, CONNECTIONS, self.closing.clone()));
         let idle = idle(&self.pool, &self.jobs, &self.app, self.member.wanted(), self.idle);
-        tokio::select! {
-            () = shutdown => tracing::info!("shutting down"),
-            () = idle => tracing::info!(idle = ?self.idle, "nobody wants this worker; it goes"),
-        }
+        // Cancel safety: all of them only wait.
+        let ended = tokio::select! {
+            () = shutdown => {
+                tracing::info!("shutting down");
+                Ok(())
+            }
+            () = idle => {
+                tracing::info!(idle = ?self.idle, "nobody wants this worker; it goes");
+                Ok(())
+            }
+            reason = self.pool.lost() => Err(anyhow::anyhow!("{reason}; this worker goes, and another may come")),
+        };
         self.draining.cancel();
         self.living.abort();
         // First, so that another one is woken in time where one is needed.
@@ -119,6 +130,7 @@ impl Worker {
         if tokio::time::timeout(CONNECTIONS_END, serving).await.is_err() {
             tracing::warn!("some HTTP connections did not end in time");
         }
+        ended
     }
 }
 

@@ -12,8 +12,8 @@ use crate::cutout::SharedStore;
 use crate::scale::{Budget, Sizing, WakeAuth};
 
 /// Flags of serve that a gateway takes and has no use for.
-const NOT_A_GATEWAYS: [&str; 6] =
-    ["warm", "unload_after", "workers", "job_timeout", "warmup_timeout", "slow_start"];
+const NOT_A_GATEWAYS: [&str; 7] =
+    ["warm", "unload_after", "device", "workers", "job_timeout", "warmup_timeout", "slow_start"];
 
 /// Flags of serve that a worker takes and has no use for.
 const NOT_A_WORKERS: [&str; 22] = [

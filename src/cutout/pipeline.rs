@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::image::{self, Composed, Encoded, ImageError, Limits, Mask, Seen};
 use super::infer::{InferError, Inference, Inferred};
 use super::{Blob, BlobError, infer};
-use crate::model::Segmenter;
+use crate::model::{ModelError, Segmenter};
 use crate::protocol::options::{Edges, Options};
 use crate::protocol::{Code, JobStep, Problem};
 
@@ -91,6 +91,14 @@ impl PipelineError {
     pub(super) fn problem(&self) -> Problem {
         match self {
             Self::Image(error) => image_problem(error),
+            Self::Infer(InferError::Model(ModelError::OutOfMemory { .. })) => Problem::new(
+                Code::JobFailed,
+                "the GPU had not enough memory left for the photo; try again in a moment",
+            ),
+            Self::Infer(InferError::Model(ModelError::DeviceLost { .. })) => Problem::new(
+                Code::JobFailed,
+                "the GPU failed while the photo was cut out, and has to start anew; try again in a moment",
+            ),
             Self::Infer(_) | Self::Panic(_) => Problem::new(
                 Code::JobFailed,
                 "the photo could not be cut out; try again or try another photo",
@@ -149,6 +157,7 @@ impl Pipeline {
             .into();
         spent.waited += waiting.elapsed();
 
+        let coming = self.inference.expect();
         tell(JobStep::Decode).await;
         let asked = options.clone();
         let decoded =
@@ -161,6 +170,7 @@ impl Pipeline {
 
         tell(JobStep::Infer).await;
         let seen = if options.edges == Edges::Off { Vec::new() } else { input.clone() };
+        drop(coming);
         let Inferred { map, waited, took } = self.inference.run(segmenter, input).await?;
         spent.waited += waited;
         spent.infer = took;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::infer::InferError;
 use super::jobs::{Claimed, Jobs, NewJob};
 use super::pipeline::{Done, Pipeline, PipelineError};
 use super::results::{Cutout, NewCutout};
 use super::{Links, Pace, Results, tell};
 use crate::clock;
-use crate::model::Segmenter;
+use crate::model::{ModelError, Segmenter};
 use crate::protocol::{Code, CutoutId, Event, JobStatus, Problem, Timings};
 
 /// What the notes of a degraded cutout say.
@@ -43,8 +44,13 @@ pub(super) struct StandsIn {
 }
 
 impl Work {
-    /// Runs a job and ends it, unless its lease is lost meanwhile.
-    pub(super) async fn run(&self, Claimed { job, lease, canceled }: Claimed, maker: Maker) {
+    /// Runs a job and ends it, unless its lease is lost meanwhile. Gives the reason when the model's device was lost
+    /// with it.
+    pub(super) async fn run(
+        &self,
+        Claimed { job, lease, canceled }: Claimed,
+        maker: Maker,
+    ) -> Option<String> {
         let jobs = &self.jobs;
         let claimed = Instant::now();
         let run = self.pipeline.run(&job.photo, &job.options, Arc::clone(&maker.segmenter), |step| {
@@ -62,9 +68,15 @@ impl Work {
             () = canceled.cancelled() => {
                 // By the lease: one that is lost is another worker's job by now.
                 jobs.finish(&job.id, lease, tell::canceled(job.about())).await;
-                return;
+                return None;
             }
             ended = tokio::time::timeout(self.job_timeout, run) => ended,
+        };
+        let lost = match &ended {
+            Ok(Err(PipelineError::Infer(InferError::Model(error @ ModelError::DeviceLost { .. })))) => {
+                Some(error.to_string())
+            }
+            _ => None,
         };
         let events = match ended {
             Ok(Ok(done)) => self.succeeded(&job, done, claimed, &maker).await,
@@ -77,6 +89,7 @@ impl Work {
             }
         };
         jobs.finish(&job.id, lease, events).await;
+        lost
     }
 
     async fn succeeded(&self, job: &NewJob, done: Done, claimed: Instant, maker: &Maker) -> Vec<Event> {

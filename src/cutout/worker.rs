@@ -86,7 +86,11 @@ impl Shared {
             return self.work.jobs.release(&claimed.job.id, claimed.lease).await;
         };
         let model = self.pool.follow().borrow().model.clone();
-        self.work.run(claimed, Maker { segmenter, model, stands_in: None }).await;
+        let maker = Maker { segmenter: Arc::clone(&segmenter), model, stands_in: None };
+        if let Some(reason) = self.work.run(claimed, maker).await {
+            // Nobody may be told that it is ready while every photo fails.
+            self.pool.lose(&segmenter, &reason).await;
+        }
     }
 }
 

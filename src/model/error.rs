@@ -51,9 +51,29 @@ pub enum ModelError {
         /// The network.
         name: &'static str,
     },
-    /// The device or an operation failed.
-    #[error("the computation failed: {0}")]
-    Compute(#[from] candle_core::Error),
+    /// The device can't be had.
+    #[error("{device} can't be used: {reason}")]
+    NoDevice {
+        /// Which.
+        device: String,
+        /// Why.
+        reason: String,
+    },
+    /// The GPU has no memory left; whoever asks for less, or later, may get it.
+    #[error("the GPU's memory is full: {reason}")]
+    OutOfMemory {
+        /// What the device said.
+        reason: String,
+    },
+    /// The GPU computes nothing any more, for anybody in this process.
+    #[error("the GPU is lost: {reason}")]
+    DeviceLost {
+        /// What the device said.
+        reason: String,
+    },
+    /// An operation failed.
+    #[error("the computation failed: {}", first_line(_0))]
+    Compute(candle_core::Error),
     /// The photo's bytes don't make the square that the network sees.
     #[error("the network sees {expected} bytes of RGB, but got {found}")]
     Input {
@@ -90,7 +110,104 @@ pub enum ModelError {
     Other(String),
 }
 
+/// What the libraries of a GPU call it when there is no memory. Their errors reach us as text.
+const FULL: [&str; 5] = [
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CURAND_STATUS_ALLOCATION_FAILED",
+];
+
+/// Errors after which a process gets nothing but errors from its GPU: the driver's manual says of each that the process
+/// has to be started anew, or that the context is gone.
+/// <https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html>
+const LOST: [&str; 19] = [
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_NVLINK_UNCORRECTABLE",
+    "CUDA_ERROR_CONTAINED",
+    "CUDA_ERROR_TENSOR_MEMORY_LEAK",
+    "CUDA_ERROR_EXTERNAL_DEVICE",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE",
+    "CUDA_ERROR_DEINITIALIZED",
+    "CUDA_ERROR_MPS_CLIENT_TERMINATED",
+    "CUDA_ERROR_UNKNOWN",
+];
+
+/// What candle says, without the backtrace that follows where those are asked for.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(error: candle_core::Error) -> Self {
+        let reason = first_line(&error);
+        let is_any = |names: &[&str]| names.iter().any(|name| reason.contains(name));
+        if is_any(&FULL) {
+            Self::OutOfMemory { reason }
+        } else if is_any(&LOST) {
+            Self::DeviceLost { reason }
+        } else {
+            Self::Compute(error)
+        }
+    }
+}
+
+impl ModelError {
+    /// What was wrong, without whose fault it is.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Compute(error) => first_line(error),
+            Self::NoDevice { reason, .. } | Self::OutOfMemory { reason } | Self::DeviceLost { reason } => {
+                reason.clone()
+            }
+            other => other.to_string(),
+        }
+    }
+
+    /// The same once more, for each photo of a run that failed as one.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::OutOfMemory { reason } => Self::OutOfMemory { reason: reason.clone() },
+            Self::DeviceLost { reason } => Self::DeviceLost { reason: reason.clone() },
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
 /// A file's name without its folder.
 pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_gpu_says_is_told_apart() {
+        let of = |text: &str| ModelError::from(candle_core::Error::Msg(text.to_owned()));
+        let full = of("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")\n   0: a backtrace");
+        assert_eq!(
+            full.to_string(),
+            "the GPU's memory is full: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"
+        );
+        assert!(matches!(of("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"), ModelError::OutOfMemory { .. }));
+        let lost =
+            of("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")");
+        assert!(matches!(lost, ModelError::DeviceLost { .. }), "{lost}");
+        assert!(matches!(of("shape mismatch in add"), ModelError::Compute(_)));
+        assert_eq!(of("shapes\n   0: where").to_string(), "the computation failed: shapes");
+        assert!(matches!(lost.again(), ModelError::DeviceLost { .. }));
+    }
 }

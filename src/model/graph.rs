@@ -3,7 +3,7 @@
 //! The same graph runs on the CPU through [`super::cpu`] and on any other device through candle's own
 //! operations ([`Graph::forward`]). Shapes are `[B, C, H, W]`.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use super::ModelError;
 use super::weights::Parameters;
@@ -54,6 +54,11 @@ impl Conv {
         Ok(Self { weight, bias, dilation })
     }
 
+    fn to(self, device: &Device, dtype: DType) -> Result<Self, ModelError> {
+        let put = |tensor: Tensor| tensor.to_device(device)?.to_dtype(dtype);
+        Ok(Self { weight: put(self.weight)?, bias: put(self.bias)?, dilation: self.dilation })
+    }
+
     fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         let (output, _, side, _) = self.weight.dims4()?;
         let padding = self.dilation * (side / 2);
@@ -63,8 +68,35 @@ impl Conv {
 }
 
 impl Graph {
-    /// `[B, 3, H, W]` normalised photos to `[B, 1, H, W]` maps of 0 to 1, by candle's own operations.
+    /// On a device, with weights of this type. What comes last computes in f32 in any case: it has few values, and
+    /// each of them is seen.
+    pub(super) fn to(self, device: &Device, dtype: DType) -> Result<Self, ModelError> {
+        let nodes = self.nodes.into_iter().map(|node| match node {
+            Node::Conv { conv, inputs, residual } => {
+                Ok(Node::Conv { conv: conv.to(device, dtype)?, inputs, residual })
+            }
+            other => Ok(other),
+        });
+        let nodes = nodes.collect::<Result<_, ModelError>>()?;
+        let sides = self.sides.into_iter().map(|(id, conv)| Ok((id, conv.to(device, dtype)?)));
+        let sides = sides.collect::<Result<_, ModelError>>()?;
+        Ok(Self { nodes, sides, fuse: self.fuse.to(device, DType::F32)? })
+    }
+
+    /// Bytes of weights.
+    pub(super) fn bytes(&self) -> u64 {
+        let nodes = self.nodes.iter().filter_map(|node| match node {
+            Node::Conv { conv, .. } => Some(conv),
+            _ => None,
+        });
+        let convs = nodes.chain(self.sides.iter().map(|(_, conv)| conv)).chain([&self.fuse]);
+        let tensors = convs.flat_map(|conv| [&conv.weight, &conv.bias]);
+        tensors.map(|tensor| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64).sum()
+    }
+
+    /// `[B, 3, H, W]` normalised photos to `[B, 1, H, W]` maps of 0 to 1, both in f32, by candle's own operations.
     pub(super) fn forward(&self, photo: &Tensor) -> Result<Tensor, ModelError> {
+        let dtype = self.sides.first().map_or(DType::F32, |(_, conv)| conv.weight.dtype());
         let last_use = self.last_use();
         let mut maps: Vec<Option<Tensor>> = Vec::new();
         let there = |maps: &[Option<Tensor>], id: NodeId| {
@@ -72,7 +104,7 @@ impl Graph {
         };
         for (n, node) in self.nodes.iter().enumerate() {
             let map = match node {
-                Node::Input => photo.clone(),
+                Node::Input => photo.to_dtype(dtype)?,
                 Node::Conv { conv, inputs, residual } => {
                     let inputs = inputs.iter().map(|id| there(&maps, *id)).collect::<Result<Vec<_>, _>>()?;
                     let map = conv.forward(&Tensor::cat(&inputs, 1)?)?.relu()?;
@@ -93,7 +125,8 @@ impl Graph {
         }
         let mut sides = Vec::new();
         for (id, conv) in &self.sides {
-            sides.push(enlarged(&conv.forward(&there(&maps, *id)?)?, photo)?);
+            let side = conv.forward(&there(&maps, *id)?)?.to_dtype(DType::F32)?;
+            sides.push(enlarged(&side, photo)?);
         }
         let fused = self.fuse.forward(&Tensor::cat(&sides, 1)?)?;
         // The logistic function; candle-core has no operation of that name.

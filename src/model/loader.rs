@@ -1,28 +1,57 @@
 //! The U²-Net family behind the room's traits.
+//!
+//! The weights are read into the host's memory while a GPU is opened on another thread, because either takes long:
+//! `model_load` is the reading, and `gpu_ready` begins with what is left of the opening.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
+use parking_lot::Mutex;
 
+use super::batch;
 use super::cpu::CpuNetwork;
-use super::device::Cpu;
+use super::device::{Cpu, Gpu, Module, On, Opening, Wanted};
 use super::graph::Graph;
 use super::preprocess::normalised;
 use super::u2net::Config;
 use super::weights::Weights;
 use super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop};
 
+/// What candle computes a graph with, on a GPU.
+const MODULES: [Module; 6] =
+    [Module::Affine, Module::Binary, Module::Cast, Module::Conv, Module::Fill, Module::Unary];
+
 /// Loads one network of the family.
 pub struct U2NetLoader {
     config: Config,
     source: Source,
     cpu: Cpu,
+    wanted: Wanted,
+    dtype: DType,
+    /// What it runs on, as far as that is known.
+    device: Arc<Mutex<String>>,
 }
 
 impl U2NetLoader {
     /// A network, where its weights are, and how the CPU computes it.
     pub fn new(config: Config, source: Source, cpu: Cpu) -> Self {
-        Self { config, source, cpu }
+        let device = Arc::new(Mutex::new(Wanted::Cpu.name()));
+        Self { config, source, cpu, wanted: Wanted::Cpu, dtype: DType::F32, device }
+    }
+
+    /// The same on another device.
+    #[must_use]
+    pub fn on(self, wanted: Wanted) -> Self {
+        *self.device.lock() = wanted.name();
+        Self { wanted, ..self }
+    }
+
+    /// The same with values of another type, where it runs on a GPU; the CPU's kernels compute in f32.
+    #[must_use]
+    pub fn in_type(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
     }
 }
 
@@ -32,23 +61,23 @@ impl Loader for U2NetLoader {
     }
 
     fn device(&self) -> String {
-        "cpu".to_owned()
+        self.device.lock().clone()
     }
 
     fn load(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<Box<dyn Loaded>, ModelError> {
-        let device = self.cpu.device();
+        let opening = self.wanted.open(&MODULES);
         let (graph, bytes) =
-            Weights::with(&self.source, &device, report, stop, |weights| self.config.graph(weights))?;
+            Weights::with(&self.source, &Device::Cpu, report, stop, |weights| self.config.graph(weights))?;
         stop.check()?;
-        let (network, bytes) = match self.cpu {
-            Cpu::Candle => (Network::Graph(graph), bytes),
-            Cpu::Kernels(level) => {
-                let network = CpuNetwork::plan(graph, self.config.size, level)?;
-                let bytes = network.bytes();
-                (Network::Cpu(network), bytes)
-            }
+        let opening = opening.settle();
+        let size = self.config.size;
+        // Planning is work of this stage, where it is known that there is something to plan.
+        let (network, bytes) = match opening.is_cpu() {
+            true => planned(graph, size, self.cpu)?,
+            false => (Network::Graph(graph), bytes),
         };
-        Ok(Box::new(InPlace { network, cpu: self.cpu, size: self.config.size, bytes }))
+        let (cpu, dtype, name) = (self.cpu, self.dtype, Arc::clone(&self.device));
+        Ok(Box::new(Read { network, opening, size, bytes, cpu, dtype, name }))
     }
 }
 
@@ -60,24 +89,33 @@ enum Network {
     Graph(Graph),
 }
 
-impl Network {
-    fn forward(&self, photo: &Tensor) -> Result<Tensor, ModelError> {
-        match self {
-            Self::Cpu(network) => network.forward(photo),
-            Self::Graph(graph) => graph.forward(photo),
+/// For the CPU, with its bytes.
+fn planned(graph: Graph, size: usize, cpu: Cpu) -> Result<(Network, u64), ModelError> {
+    match cpu {
+        Cpu::Candle => {
+            let bytes = graph.bytes();
+            Ok((Network::Graph(graph), bytes))
+        }
+        Cpu::Kernels(level) => {
+            let network = CpuNetwork::plan(graph, size, level)?;
+            let bytes = network.bytes();
+            Ok((Network::Cpu(network), bytes))
         }
     }
 }
 
-/// The network and its device; the same before and after priming.
-struct InPlace {
+/// A network in the host's memory, and its device on the way.
+struct Read {
     network: Network,
-    cpu: Cpu,
+    opening: Opening,
     size: usize,
     bytes: u64,
+    cpu: Cpu,
+    dtype: DType,
+    name: Arc<Mutex<String>>,
 }
 
-impl Loaded for InPlace {
+impl Loaded for Read {
     fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -92,15 +130,97 @@ impl Loaded for InPlace {
         report: &mut dyn FnMut(Progress),
         stop: &Stop,
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
-        let detail = format!("device chosen: {}", self.cpu.describe());
-        report(Progress { fraction: None, detail: Some(detail) });
+        let Self { network, opening, size, bytes, cpu, dtype, name } = *self;
+        let waits = !opening.is_cpu();
+        let placed = match opening.wait(report, stop)? {
+            On::Cpu { why } => {
+                *name.lock() = Wanted::Cpu.name();
+                if let Some(why) = why {
+                    tracing::warn!(why, "no GPU can be used; the model runs on the CPU");
+                    report(Progress::step(format!("no GPU can be used: {why}")));
+                }
+                report(Progress::step(format!("device chosen: {}", cpu.describe())));
+                stop.check()?;
+                let (network, bytes) = match network {
+                    Network::Graph(graph) if waits => planned(graph, size, cpu)?,
+                    network => (network, bytes),
+                };
+                Placed::on_cpu(network, size, bytes)
+            }
+            On::Gpu(gpu) => {
+                name.lock().clone_from(&gpu.name);
+                tracing::info!(device = gpu.name, gpu = gpu.about, "the model runs on a GPU");
+                report(Progress::step(format!("device chosen: {}, {}", gpu.name, gpu.about)));
+                stop.check()?;
+                let Network::Graph(graph) = network else { return Err(ModelError::Graph { node: 0 }) };
+                let begun = Instant::now();
+                let placed = Placed::on_gpu(graph, gpu, size, dtype)?;
+                let took = begun.elapsed().as_millis();
+                report(Progress::step(format!("{} bytes of weights copied in {took} ms", placed.bytes)));
+                placed
+            }
+        };
         stop.check()?;
-        let map = self.segment(rgb)?;
-        Ok((Arc::from(self as Box<dyn Segmenter>), map))
+        let begun = Instant::now();
+        let map = placed.segment(rgb)?;
+        if placed.device.is_some() {
+            report(Progress::step(format!("first run in {} ms", begun.elapsed().as_millis())));
+        }
+        Ok((Arc::new(placed), map))
     }
 }
 
-impl Segmenter for InPlace {
+/// The network on its device.
+struct Placed {
+    network: Network,
+    /// None is the CPU.
+    device: Option<Device>,
+    size: usize,
+    bytes: u64,
+    /// So many photos at once are worth it.
+    batch: AtomicUsize,
+}
+
+impl Placed {
+    fn on_cpu(network: Network, size: usize, bytes: u64) -> Self {
+        Self { network, device: None, size, bytes, batch: AtomicUsize::new(1) }
+    }
+
+    fn on_gpu(graph: Graph, gpu: Gpu, size: usize, dtype: DType) -> Result<Self, ModelError> {
+        let graph = graph.to(&gpu.device, dtype)?;
+        // Copies are only begun until then.
+        gpu.device.synchronize()?;
+        let (bytes, network) = (graph.bytes(), Network::Graph(graph));
+        Ok(Self { network, device: Some(gpu.device), size, bytes, batch: AtomicUsize::new(1) })
+    }
+
+    /// `[B, 3, size, size]` in the host's memory to the maps of each photo.
+    fn forward(&self, photos: &Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
+        let maps = match &self.network {
+            Network::Cpu(network) => network.forward(photos)?,
+            Network::Graph(graph) => {
+                let device = self.device.as_ref().unwrap_or(&Device::Cpu);
+                graph.forward(&photos.to_device(device)?)?
+            }
+        };
+        // [B, 1, size, size]
+        Ok(maps.flatten_from(1)?.to_vec2()?)
+    }
+
+    /// The same as one run of a graph, with photos that are of the right size.
+    fn together(&self, photos: &[&[u8]]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let inputs = photos.iter().map(|rgb| normalised(rgb, self.size, &Device::Cpu));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let maps = self.forward(&Tensor::cat(&inputs, 0)?);
+        if let Err(ModelError::OutOfMemory { .. }) = &maps {
+            // There was room once; so many don't come again.
+            self.batch.store((photos.len() / 2).max(1), Ordering::Relaxed);
+        }
+        maps
+    }
+}
+
+impl Segmenter for Placed {
     fn size(&self) -> u32 {
         self.size as u32
     }
@@ -110,7 +230,39 @@ impl Segmenter for InPlace {
     }
 
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
-        let input = normalised(rgb, self.size, &self.cpu.device())?;
-        Ok(self.network.forward(&input)?.flatten_all()?.to_vec1()?)
+        let input = normalised(rgb, self.size, &Device::Cpu)?;
+        Ok(self.forward(&input)?.pop().unwrap_or_default())
+    }
+
+    fn batch(&self) -> usize {
+        self.batch.load(Ordering::Relaxed)
+    }
+
+    fn tune(&self, rgb: &[u8], report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<(), ModelError> {
+        if self.device.is_none() {
+            return Ok(());
+        }
+        let run = |photos| {
+            stop.check()?;
+            self.together(&vec![rgb; photos]).map(drop)
+        };
+        let (batch, said) = batch::measure(run, Instant::now)?;
+        self.batch.store(batch, Ordering::Relaxed);
+        report(Progress::step(said));
+        Ok(())
+    }
+
+    fn segment_batch(&self, photos: &[&[u8]]) -> Vec<Result<Vec<f32>, ModelError>> {
+        let fits = |rgb: &&[u8]| rgb.len() == self.size * self.size * 3;
+        if matches!(self.network, Network::Cpu(_)) || !photos.iter().all(fits) {
+            return photos.iter().map(|rgb| self.segment(rgb)).collect();
+        }
+        match self.together(photos) {
+            Ok(maps) => maps.into_iter().map(Ok).collect(),
+            Err(error) => photos.iter().map(|_| Err(error.again())).collect(),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 //! The room must not know sessions, queues or HTTP.
 
 mod arena;
+mod batch;
 mod cpu;
 pub mod device;
 mod error;
@@ -34,6 +35,14 @@ pub struct Progress {
     pub detail: Option<String>,
 }
 
+impl Progress {
+    /// Something that is done, and that nothing newer makes less worth telling. What has a fraction is only as good
+    /// as its newest.
+    pub fn step(detail: impl Into<String>) -> Self {
+        Self { fraction: None, detail: Some(detail.into()) }
+    }
+}
+
 /// Asks work on another thread to stop at its next step.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
@@ -55,7 +64,7 @@ pub trait Loader: Send + Sync + 'static {
     /// The model's name.
     fn name(&self) -> &str;
 
-    /// What it will run on, in a word.
+    /// What it runs on, in a word, as far as that is known by now: before a load `auto` may be all there is to say.
     fn device(&self) -> String;
 
     /// Reads, checks and places the weights. Blocks.
@@ -90,4 +99,19 @@ pub trait Segmenter: Send + Sync + 'static {
     /// The saliency map of an RGB8 photo of `size × size`: `size × size` values of 0 to 1, row by row.
     /// Blocks.
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError>;
+
+    /// So many photos at once are worth it.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// Finds out how many photos at once are worth it, with a photo of its size. Blocks, for a bounded time.
+    fn tune(&self, _rgb: &[u8], _report: &mut dyn FnMut(Progress), _stop: &Stop) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    /// The map of each photo, or what is wrong with it. Blocks.
+    fn segment_batch(&self, photos: &[&[u8]]) -> Vec<Result<Vec<f32>, ModelError>> {
+        photos.iter().map(|rgb| self.segment(rgb)).collect()
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::device::Cpu;
+use super::device::{Cpu, Wanted};
 use super::u2net::{Config, U2NET, U2NETP};
 use super::{ModelError, Source, U2NetLoader, WeightsFile};
 
@@ -61,6 +61,12 @@ impl Network {
     /// What it is called.
     pub fn name(&self) -> &'static str {
         self.config.name
+    }
+
+    /// The weights that need no file.
+    #[cfg(test)]
+    pub(super) fn source(&self) -> Option<Source> {
+        self.embedded.map(Source::Embedded)
     }
 
     /// Whether it needs no file.
@@ -150,6 +156,8 @@ pub struct Registry {
     pub folder: Option<PathBuf>,
     /// How the CPU computes them.
     pub cpu: Cpu,
+    /// What they should run on.
+    pub device: Wanted,
 }
 
 impl Registry {
@@ -170,7 +178,7 @@ impl Registry {
     /// When nobody has said where its weights are.
     pub fn loader(&self, network: &Network) -> Result<U2NetLoader, ModelError> {
         let source = self.source(network).ok_or(ModelError::NoWeights { name: network.name() })?;
-        Ok(U2NetLoader::new(network.config, source, self.cpu))
+        Ok(U2NetLoader::new(network.config, source, self.cpu).on(self.device))
     }
 }
 

@@ -50,6 +50,8 @@ pub struct LocalPool {
     settings: Settings,
     state: watch::Sender<PoolState>,
     segmenter: RwLock<Option<Arc<dyn Segmenter>>>,
+    /// Why the last model was lost that was.
+    lost: watch::Sender<Option<String>>,
     /// Held while a run begins or the model is dropped; holds when the last run failed.
     gate: Mutex<Option<Instant>>,
     tracker: TaskTracker,
@@ -77,6 +79,7 @@ impl LocalPool {
             settings,
             state: watch::Sender::new(state),
             segmenter: RwLock::new(None),
+            lost: watch::Sender::new(None),
             gate: Mutex::new(None),
             tracker,
             draining,
@@ -86,6 +89,43 @@ impl LocalPool {
     /// The model, when it is ready.
     pub fn segmenter(&self) -> Option<Arc<dyn Segmenter>> {
         self.segmenter.read().clone()
+    }
+
+    /// The model's device is gone: so is the model, and whoever wants it next begins a run. Nothing happens where it is
+    /// another model by now.
+    pub async fn lose(&self, lost: &Arc<dyn Segmenter>, reason: &str) {
+        let _gate = self.gate.lock().await;
+        {
+            let mut segmenter = self.segmenter.write();
+            if !segmenter.as_ref().is_some_and(|now| Arc::ptr_eq(now, lost)) {
+                return;
+            }
+            *segmenter = None;
+        }
+        tracing::error!(reason, "the model is lost");
+        self.go_cold(Some(reason)).await;
+        self.lost.send_replace(Some(reason.to_owned()));
+    }
+
+    /// Returns why when a model is lost.
+    pub async fn lost(&self) -> String {
+        let mut lost = self.lost.subscribe();
+        // The sender is our own.
+        let reason = lost.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        reason.unwrap_or_default()
+    }
+
+    /// There is no model any more; the gate is held.
+    async fn go_cold(&self, error: Option<&str>) {
+        self.state.send_modify(|state| {
+            state.phase = Phase::Cold;
+            state.model_bytes = 0;
+            state.error = error.map(str::to_owned);
+        });
+        // A session that opens from here on must not be told that the model is ready.
+        self.run_log.forget().await;
+        // What the allocator holds back for itself goes too.
+        tokio::task::spawn_blocking(crate::memory::give_back);
     }
 
     /// Begins a run; the gate is held. Its first events are in the log when this returns, so a session
@@ -108,7 +148,7 @@ impl LocalPool {
             started_ms: clock::at_ms(from),
             usual: estimates.run,
             model: self.run.loader.name().to_owned(),
-            device: device.clone(),
+            device,
             load_ms: self.state.borrow().load_ms,
             ..PoolState::default()
         };
@@ -116,7 +156,8 @@ impl LocalPool {
         let run = state.run.clone().unwrap_or_else(RunId::random);
         self.state.send_replace(state);
         let (run_log, state) = (Arc::clone(&self.run_log), self.state.clone());
-        let mut reporter = Reporter::new(run_log, state, run.clone(), device, estimates);
+        let loader = Arc::clone(&self.run.loader);
+        let mut reporter = Reporter::new(run_log, state, run.clone(), loader, estimates);
         match woken_ms {
             Some(woken_ms) => {
                 reporter.joined(Stage::Container, woken_ms);
@@ -133,11 +174,16 @@ impl LocalPool {
             reporter.done.clear();
         }
         let pool = Arc::clone(self);
-        self.tracker.spawn(pool.finish_run(run.clone(), reporter, with_process));
+        self.tracker.spawn(pool.finish_run(run.clone(), reporter, (kind, with_process)));
         run
     }
 
-    async fn finish_run(self: Arc<Self>, run: RunId, mut reporter: Reporter, with_process: bool) {
+    async fn finish_run(
+        self: Arc<Self>,
+        run: RunId,
+        mut reporter: Reporter,
+        (kind, with_process): (String, bool),
+    ) {
         // Cancel safety: what is dropped half-way is a run that nobody will use.
         let ended = tokio::select! {
             biased;
@@ -158,9 +204,13 @@ impl LocalPool {
                 if u128::from(total_ms) > self.settings.slow.as_millis() {
                     tracing::warn!(%run, total_ms, stages = ?reporter.done, "slow start");
                 }
-                let (history, kind) = (Arc::clone(&self.history), begun.kind());
+                // By what it was known as when it began too: there the next one like it looks, who knows no more.
+                let (history, mut kinds) = (Arc::clone(&self.history), vec![begun.kind(), kind]);
+                kinds.dedup();
                 self.tracker.spawn(async move {
-                    history.record(&kind, with_process, total_ms, &reporter.done).await;
+                    for kind in kinds {
+                        history.record(&kind, with_process, total_ms, &reporter.done).await;
+                    }
                 });
                 Outcome::Ready
             }
@@ -271,15 +321,7 @@ impl Pool for Arc<LocalPool> {
         }
         let Some(segmenter) = self.segmenter.write().take() else { return Ok(false) };
         drop(segmenter);
-        self.state.send_modify(|state| {
-            state.phase = Phase::Cold;
-            state.model_bytes = 0;
-            state.error = None;
-        });
-        // A session that opens from here on must not be told that the model is ready.
-        self.run_log.forget().await;
-        // What the allocator holds back for itself goes too.
-        tokio::task::spawn_blocking(crate::memory::give_back);
+        self.go_cold(None).await;
         tracing::info!(reason, "model unloaded");
         Ok(true)
     }

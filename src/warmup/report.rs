@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Estimates, PoolState, RunLog};
 use crate::clock;
-use crate::model::Progress;
+use crate::model::{Loader, Progress};
 use crate::protocol::{Event, RunId, Stage, StageEvent, StageStatus};
 
 /// Four progress events a second.
@@ -19,7 +19,8 @@ pub(super) struct Reporter {
     run_log: Arc<dyn RunLog>,
     state: watch::Sender<PoolState>,
     run: RunId,
-    device: String,
+    /// Knows the device, each time as far as it is known by then.
+    loader: Arc<dyn Loader>,
     estimates: Estimates,
     stage: Stage,
     stage_started_ms: u64,
@@ -34,7 +35,7 @@ impl Reporter {
         run_log: Arc<dyn RunLog>,
         state: watch::Sender<PoolState>,
         run: RunId,
-        device: String,
+        loader: Arc<dyn Loader>,
         estimates: Estimates,
     ) -> Self {
         let stage = Stage::Container;
@@ -42,7 +43,7 @@ impl Reporter {
             run_log,
             state,
             run,
-            device,
+            loader,
             estimates,
             stage,
             stage_started_ms: 0,
@@ -94,11 +95,12 @@ impl Reporter {
         let whole_elapsed = at_ms.saturating_sub(self.state.borrow().started_ms);
         let running = matches!(status, StageStatus::Started | StageStatus::Progress);
         let usual = self.estimates.stages.get(&self.stage).filter(|_| running);
+        let device = self.loader.device();
         let event = StageEvent {
             run: self.run.clone(),
             stage: self.stage,
             status,
-            device: Some(self.device.clone()),
+            device: Some(device.clone()),
             elapsed_ms,
             progress: fraction,
             eta_ms: usual.and_then(|usual| usual.remaining(elapsed_ms)),
@@ -114,6 +116,7 @@ impl Reporter {
         let whole = (before + within) / Stage::ALL.len() as f32;
         let mut state = self.state.borrow().clone();
         state.stage = Some(self.stage);
+        state.device = device;
         state.progress = state.progress.max(whole.min(1.0));
         self.event(at_ms, Event::Stage(event), &state).await;
         self.state.send_replace(state);

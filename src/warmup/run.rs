@@ -83,30 +83,32 @@ impl Run {
         let started = Instant::now();
         reporter.started(Stage::ModelLoad, started).await;
         let loader = Arc::clone(&self.loader);
-        let loaded =
+        let (loaded, mut said) =
             self.stage(reporter, Stage::ModelLoad, move |report, stop| loader.load(report, stop)).await?;
         let done = Instant::now();
         let load_ms = clock::millis(done - started);
         let (bytes, size) = (loaded.bytes(), loaded.size() as usize);
-        reporter.done(done, Some(format!("{bytes} bytes of weights"))).await;
+        said.push(format!("{bytes} bytes of weights"));
+        reporter.done(done, Some(said.join("; "))).await;
 
         reporter.started(Stage::GpuReady, Instant::now()).await;
         let known = Arc::clone(&self.known);
-        let (segmenter, device) = self
+        let (segmenter, said) = self
             .stage(reporter, Stage::GpuReady, move |report, stop| prove(loaded, &known, size, report, stop))
             .await?;
-        reporter.done(Instant::now(), Some(device)).await;
+        reporter.done(Instant::now(), Some(said.join("; "))).await;
         Ok(Proven { segmenter, load_ms })
     }
 
-    /// Runs a stage's work on a thread of its own and tells of its progress.
+    /// Runs a stage's work on a thread of its own and tells of its progress. Gives every step that it told of: those
+    /// that came too fast are told together, and the last ones by the stage's end.
     async fn stage<T: Send + 'static>(
         &self,
         reporter: &mut Reporter,
         stage: Stage,
         work: impl FnOnce(&mut dyn FnMut(Progress), &Stop) -> Result<T, ModelError> + Send + 'static,
-    ) -> Result<T, (Stage, TryError)> {
-        let (told, mut progress) = watch::channel(Progress::default());
+    ) -> Result<(T, Vec<String>), (Stage, TryError)> {
+        let (told, mut news) = watch::channel(News::default());
         let stop = Stop::default();
         let permit = tokio::time::timeout(self.stage_timeout, Arc::clone(&self.loading).acquire_owned())
             .await
@@ -116,27 +118,29 @@ impl Run {
             let stop = stop.clone();
             move || {
                 let _permit = permit;
-                work(&mut |progress| drop(told.send_replace(progress)), &stop)
+                work(&mut |progress| told.send_modify(|news| news.add(progress)), &stop)
             }
         });
         let deadline = tokio::time::sleep(self.stage_timeout);
         tokio::pin!(thread, deadline);
-        let mut next_tell = Instant::now();
+        let (mut next_tell, mut told) = (Instant::now(), 0);
         // Cancel safety: a watch keeps the newest value, the thread and the deadline are pinned.
         loop {
             tokio::select! {
                 biased;
                 ended = &mut thread => {
                     let ended = ended.map_err(|panic| (stage, TryError::Panic(panic.to_string())))?;
-                    return ended.map_err(|error| (stage, error.into()));
+                    let ended = ended.map_err(|error| (stage, error.into()))?;
+                    let said = news.borrow().steps.clone();
+                    return Ok((ended, said));
                 }
                 () = &mut deadline => {
                     stop.stop();
                     return Err((stage, TryError::Timeout { stage, limit: self.stage_timeout }));
                 }
-                true = wait_for_progress(&mut progress, next_tell) => {
-                    let newest = progress.borrow_and_update().clone();
-                    reporter.progress(newest).await;
+                true = wait_for_progress(&mut news, next_tell) => {
+                    let progress = news.borrow_and_update().since(&mut told);
+                    reporter.progress(progress).await;
                     next_tell = Instant::now() + PROGRESS_EVERY;
                 }
             }
@@ -144,34 +148,53 @@ impl Run {
     }
 }
 
+/// What a stage's thread has told. Of a fraction the newest counts; a step is never swallowed by the next one.
+#[derive(Default)]
+struct News {
+    newest: Progress,
+    steps: Vec<String>,
+}
+
+impl News {
+    fn add(&mut self, progress: Progress) {
+        match progress {
+            Progress { fraction: None, detail: Some(step) } => self.steps.push(step),
+            newest => self.newest = newest,
+        }
+    }
+
+    /// What there is to tell, where so many steps have been told.
+    fn since(&self, told: &mut usize) -> Progress {
+        let steps = &self.steps[*told..];
+        *told = self.steps.len();
+        let detail = if steps.is_empty() { self.newest.detail.clone() } else { Some(steps.join("; ")) };
+        Progress { fraction: self.newest.fraction, detail }
+    }
+}
+
 /// True when there is progress to tell and it is time to; never returns once the thread has dropped
 /// its end.
-async fn wait_for_progress(progress: &mut watch::Receiver<Progress>, not_before: Instant) -> bool {
+async fn wait_for_progress(news: &mut watch::Receiver<News>, not_before: Instant) -> bool {
     tokio::time::sleep_until(not_before).await;
-    match progress.changed().await {
+    match news.changed().await {
         Ok(()) => true,
         Err(_) => std::future::pending().await,
     }
 }
 
-/// Primes with the known photo and compares its answer.
+/// Primes with the known photo, compares its answer, and finds out what the model does best.
 fn prove(
     loaded: Box<dyn Loaded>,
     known: &Known,
     size: usize,
     report: &mut dyn FnMut(Progress),
     stop: &Stop,
-) -> Result<(Arc<dyn Segmenter>, String), ModelError> {
-    let mut device = String::new();
-    let mut keep = |progress: Progress| {
-        if let Some(detail) = &progress.detail {
-            device.clone_from(detail);
-        }
-        report(progress);
-    };
-    let (segmenter, map) = loaded.prime(&known.rgb, &mut keep, stop)?;
+) -> Result<Arc<dyn Segmenter>, ModelError> {
+    let (segmenter, map) = loaded.prime(&known.rgb, report, stop)?;
     known.validate(&map, size)?;
-    Ok((segmenter, format!("{device}; the known photo gave the known answer")))
+    report(Progress::step("the known photo gave the known answer"));
+    segmenter.tune(&known.rgb, report, stop)?;
+    Ok(segmenter)
 }
 
 fn jittered(wait: Duration) -> Duration {
@@ -179,4 +202,24 @@ fn jittered(wait: Duration) -> Duration {
     // Without random numbers the wait is merely not spread.
     let _ = getrandom::fill(&mut byte);
     wait + wait.mul_f32(f32::from(byte[0]) / 512.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_fractions_the_newest_is_told_and_of_steps_each() {
+        let (mut news, mut told) = (News::default(), 0);
+        let read = |fraction| Progress { fraction: Some(fraction), detail: Some(format!("{fraction}")) };
+        news.add(read(0.25));
+        news.add(read(0.5));
+        assert_eq!(news.since(&mut told), read(0.5));
+        news.add(Progress::step("context"));
+        news.add(Progress::step("kernels"));
+        news.add(read(0.75));
+        let both = Progress { fraction: Some(0.75), detail: Some("context; kernels".into()) };
+        assert_eq!(news.since(&mut told), both);
+        assert_eq!(news.since(&mut told), read(0.75), "a step is told once");
+    }
 }

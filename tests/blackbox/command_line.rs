@@ -180,6 +180,26 @@ fn one_photo_is_cut_out_by_the_model_that_is_asked_for() {
 }
 
 #[test]
+fn a_device_that_this_program_can_not_have_is_an_error_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("cat.png");
+    for device in ["gpu", "cuda"] {
+        let (code, says) = warmcut(&["serve", "--device", device], &[]);
+        assert!(code == Some(2) && says.contains("auto, cpu, or cuda:N"), "{says}");
+    }
+    if cfg!(not(feature = "cuda")) {
+        let says_so = |(code, says): (Option<i32>, String)| {
+            assert!(code == Some(2) && says.contains("built without CUDA"), "{says}");
+        };
+        says_so(warmcut(&["serve", "--device", "cuda:0"], &[]));
+        says_so(warmcut(&["serve"], &[("WARMCUT_DEVICE", "cuda:0")]));
+        says_so(warmcut(&["cutout", PHOTO, out.to_str().unwrap(), "--device", "cuda:0"], &[]));
+        says_so(warmcut(&["model", "check", WEIGHTS, "--device", "cuda:0"], &[]));
+    }
+    assert_eq!(warmcut(&["cutout", PHOTO, out.to_str().unwrap(), "--device", "cpu"], &[]).0, Some(0));
+}
+
+#[test]
 fn the_models_are_listed() {
     let (code, says) = printed(&["model", "list"]);
     assert_eq!(code, Some(0));
@@ -194,7 +214,7 @@ fn a_weights_file_is_checked_to_its_answer() {
     assert_eq!(code, Some(0), "{says}");
     assert!(says.contains("238 tensors of F32, 4501940 bytes"), "{says}");
     assert!(
-        says.contains("u2netp: yes, the published weights; the known photo gave the known answer"),
+        says.contains("u2netp: yes, the published weights; the known photo gave the known answer on cpu"),
         "{says}"
     );
     assert!(says.contains("u2net: no; u2netp.safetensors: tensor stage1.rebnconv1.conv_s1.weight"), "{says}");

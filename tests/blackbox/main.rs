@@ -10,6 +10,7 @@ mod channels;
 mod command_line;
 mod edges;
 mod golden;
+mod gpu;
 mod jobs;
 mod older;
 mod pages;

@@ -12,6 +12,8 @@ const SIZE: usize = 32;
 pub enum Act {
     Succeed,
     Fail(&'static str),
+    /// With an error of candle's, as a GPU's driver words it.
+    Driver(&'static str),
     Panic,
     /// Waits until the gate opens.
     Wait(Gate),
@@ -41,6 +43,8 @@ pub struct Script {
     pub inferences: Mutex<VecDeque<Act>>,
     pub loaded: Mutex<usize>,
     pub inferred: Mutex<usize>,
+    /// The device that it finds when it is primed; without one it is the CPU from the start.
+    pub finds: Option<&'static str>,
 }
 
 impl Script {
@@ -64,6 +68,7 @@ fn act(acts: &Mutex<VecDeque<Act>>) -> Result<(), ModelError> {
     match next {
         None | Some(Act::Succeed) => Ok(()),
         Some(Act::Fail(reason)) => Err(ModelError::Other(reason.to_owned())),
+        Some(Act::Driver(name)) => Err(candle_core::Error::Msg(format!("DriverError({name})")).into()),
         Some(Act::Panic) => panic!("as the script says"),
         Some(Act::Wait(gate)) => {
             gate.wait();
@@ -94,7 +99,8 @@ impl Loader for Scripted {
     }
 
     fn device(&self) -> String {
-        "cpu".into()
+        let primed = self.script.inferred() > 0;
+        self.script.finds.map_or("cpu", |found| if primed { found } else { "auto" }).into()
     }
 
     fn load(&self, report: &mut dyn FnMut(Progress), _: &Stop) -> Result<Box<dyn Loaded>, ModelError> {
@@ -119,9 +125,13 @@ impl Loaded for Model {
     fn prime(
         self: Box<Self>,
         rgb: &[u8],
-        _: &mut dyn FnMut(Progress),
+        report: &mut dyn FnMut(Progress),
         _: &Stop,
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
+        // Faster than progress may be told.
+        if self.0.finds.is_some() {
+            ["context in 3 ms", "kernels in 2 ms"].into_iter().for_each(|step| report(Progress::step(step)));
+        }
         let map = self.segment(rgb)?;
         Ok((Arc::new(*self), map))
     }

@@ -90,6 +90,9 @@ MISTAKES = [
         ("a folder that isn't copied", "Dockerfile", "COPY static static\n", "", "takes in ../static"),
         ("root", "Dockerfile", "USER 65532", "USER root", "must be a number"),
         ("what hadolint knows", "Dockerfile", "FROM rust:1-bookworm", "FROM rust:latest", "hadolint"),
+        ("a build of its own, with CUDA", "deploy/cuda/Dockerfile", "deploy/cuda/build /warmcut", "deploy/build /warmcut", "by deploy/cuda/build alone"),
+        ("root, with CUDA", "deploy/cuda/Dockerfile", "USER 65532", "USER root", "must be a number"),
+        ("what ShellCheck knows of CUDA's packages", "deploy/cuda/toolkit", 'mkdir -p "$1"', "mkdir -p $1", "shellcheck"),
         ("what ShellCheck knows", "deploy/build", 'mkdir -p "$(dirname "$out")"', "mkdir -p $(dirname $out)", "shellcheck"),
     ),
     *_of(

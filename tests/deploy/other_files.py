@@ -44,21 +44,39 @@ def compose(root, binary):
             yield f"{where}: there is no {service['build']['dockerfile']}"
 
 
+# Each image: its Dockerfile, and the script that builds its binary.
+IMAGES = [("Dockerfile", "deploy/build"), ("deploy/cuda/Dockerfile", "deploy/cuda/build")]
+
+
 def image(root, binary):
+    for dockerfile, script in IMAGES:
+        for complaint in _image(root, root / dockerfile, script):
+            yield complaint if dockerfile == "Dockerfile" else f"{dockerfile}: {complaint}"
+    # For machines without an image.
+    yield from _scripts(root, "deploy/cuda/toolkit")
+
+
+def _scripts(root, *scripts):
     tools = Path(sys.executable).parent
-    for command in (
-        [tools / "hadolint", "--no-color", root / "Dockerfile"],
-        [tools / "shellcheck", root / "deploy/build"],
-        ["bash", "-n", root / "deploy/build"],
-    ):
-        done = subprocess.run(command, text=True, capture_output=True, timeout=30)
-        if done.returncode != 0:
-            yield f"{Path(command[0]).name}: {(done.stdout + done.stderr).strip()[:400]}"
-    if not (root / "deploy/build").stat().st_mode & 0o100:
-        yield "deploy/build can't be run"
-    dockerfile = (root / "Dockerfile").read_text().replace("\\\n", " ")
-    if not re.search(r"^RUN .*\bdeploy/build /warmcut$", dockerfile, re.M) or re.search(r"^RUN .*cargo build", dockerfile, re.M):
-        yield "the Dockerfile does not build by deploy/build alone"
+    for script in scripts:
+        for command in ([tools / "shellcheck", root / script], ["bash", "-n", root / script]):
+            yield from _said_by(command)
+        if not (root / script).stat().st_mode & 0o100:
+            yield f"{script} can't be run"
+
+
+def _said_by(command):
+    done = subprocess.run(command, text=True, capture_output=True, timeout=30)
+    if done.returncode != 0:
+        yield f"{Path(command[0]).name}: {(done.stdout + done.stderr).strip()[:400]}"
+
+
+def _image(root, file, script):
+    yield from _said_by([Path(sys.executable).parent / "hadolint", "--no-color", file])
+    yield from _scripts(root, script)
+    dockerfile = file.read_text().replace("\\\n", " ")
+    if not re.search(rf"^RUN .*{script} /warmcut$", dockerfile, re.M) or re.search(r"^RUN .*cargo build", dockerfile, re.M):
+        yield f"the Dockerfile does not build by {script} alone"
     copied = [
         source
         for line in re.findall(r"^COPY (?!.*--from)(.+)$", dockerfile, re.M)

@@ -60,6 +60,14 @@ resource "google_cloud_run_v2_service" "worker" {
         name  = "WARMCUT_IDLE"
         value = "5m"
       }
+      env {
+        name  = "WARMCUT_DEVICE"
+        value = "cuda:0"
+      }
+      env {
+        name  = "WARMCUT_WORKERS"
+        value = "4"
+      }
 
       resources {
         limits = {

@@ -1,0 +1,276 @@
+//! A GPU on its way, opened beside whatever else a load does.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::Wanted;
+use super::gpu::{self, Gpu, Gpus, Module};
+use crate::model::{ModelError, Progress, Stop};
+
+/// A stage that ran out of time is noticed within this.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What the model runs on.
+pub enum On {
+    /// The CPU, and why not a GPU where that was a question.
+    Cpu {
+        /// For people.
+        why: Option<String>,
+    },
+    /// A GPU that works.
+    Gpu(Gpu),
+}
+
+/// A part of opening, when it was done and what it took.
+pub(super) struct Step {
+    what: String,
+    took: Duration,
+    ended: Instant,
+}
+
+#[cfg(any(test, feature = "cuda"))]
+impl Step {
+    /// What began at `begun` and ends now.
+    pub(super) fn since(begun: Instant, what: impl Into<String>) -> Self {
+        let ended = Instant::now();
+        Self { what: what.into(), took: ended - begun, ended }
+    }
+}
+
+/// A choice under way, or made.
+pub struct Opening(State);
+
+enum State {
+    UnderWay { thread: JoinHandle<Result<On, ModelError>>, steps: Receiver<Step> },
+    Settled { on: Result<On, ModelError>, steps: Vec<Step> },
+}
+
+impl Wanted {
+    /// Begins to open it, and to load these modules of kernels where it is a GPU. Returns at once.
+    pub fn open(self, modules: &'static [Module]) -> Opening {
+        self.open_of(gpu::gpus(modules))
+    }
+
+    fn open_of(self, gpus: Option<Box<dyn Gpus>>) -> Opening {
+        let settled = |on| Opening(State::Settled { on, steps: Vec::new() });
+        let gpus = match (self, gpus) {
+            (Self::Cpu, _) | (Self::Auto, None) => return settled(Ok(On::Cpu { why: None })),
+            (Self::Cuda(_), None) => {
+                let reason = "this program was built without CUDA".to_owned();
+                return settled(Err(ModelError::NoDevice { device: self.to_string(), reason }));
+            }
+            (_, Some(gpus)) => gpus,
+        };
+        let (told, steps) = channel();
+        let work = move || match self {
+            Self::Cuda(ordinal) => open(gpus.as_ref(), ordinal, &told).map(On::Gpu),
+            _ => Ok(first(gpus.as_ref(), &told)),
+        };
+        match std::thread::Builder::new().name("gpu".into()).spawn(work) {
+            Ok(thread) => Opening(State::UnderWay { thread, steps }),
+            Err(error) => {
+                settled(Err(ModelError::NoDevice { device: self.to_string(), reason: error.to_string() }))
+            }
+        }
+    }
+}
+
+/// The first that works.
+fn first(gpus: &dyn Gpus, told: &Sender<Step>) -> On {
+    let count = match caught(|| gpus.count()) {
+        Ok(count) => count,
+        Err(why) => return On::Cpu { why: Some(why.to_string()) },
+    };
+    let mut reasons = Vec::new();
+    for ordinal in 0..count {
+        match open(gpus, ordinal, told) {
+            Ok(gpu) => return On::Gpu(gpu),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    let none = || "the driver knows no GPU".to_owned();
+    On::Cpu { why: Some(if reasons.is_empty() { none() } else { reasons.join("; ") }) }
+}
+
+fn open(gpus: &dyn Gpus, ordinal: usize, told: &Sender<Step>) -> Result<Gpu, ModelError> {
+    let device = Wanted::Cuda(ordinal).to_string();
+    let mut tell = |step: Step| {
+        // Nobody listens to a run that was given up.
+        let _ = told.send(Step { what: format!("{device}: {}", step.what), ..step });
+    };
+    caught(|| gpus.open(ordinal, &mut tell)).map_err(|reason| match reason {
+        ModelError::NoDevice { .. } => reason,
+        // Without its own introduction: what failed is that the device doesn't open.
+        other => ModelError::NoDevice { device: device.clone(), reason: other.reason() },
+    })
+}
+
+/// A library of CUDA's that isn't there makes its bindings panic.
+fn caught<T>(work: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(ModelError::Other(text.unwrap_or_else(|| "CUDA's bindings panicked".to_owned())))
+    })
+}
+
+impl Opening {
+    /// The same, settled if it has come to its end meanwhile.
+    pub fn settle(self) -> Self {
+        let State::UnderWay { thread, steps } = self.0 else { return self };
+        if !thread.is_finished() {
+            return Self(State::UnderWay { thread, steps });
+        }
+        let told = steps.try_iter().collect();
+        Self(State::Settled { on: joined(thread), steps: told })
+    }
+
+    /// Whether it is known by now to be the CPU.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.0, State::Settled { on: Ok(On::Cpu { .. }), .. })
+    }
+
+    /// Waits for the device, and tells of every step: of those that are past with a word that they ran beside the
+    /// reading of the weights. Blocks.
+    pub fn wait(self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<On, ModelError> {
+        let asked = Instant::now();
+        let mut tell = |step: Step| {
+            let beside = if step.ended < asked { ", while the weights were read" } else { "" };
+            report(Progress::step(format!("{} in {} ms{beside}", step.what, step.took.as_millis())));
+        };
+        match self.0 {
+            State::Settled { on, steps } => {
+                steps.into_iter().for_each(tell);
+                on
+            }
+            State::UnderWay { thread, steps } => loop {
+                match steps.recv_timeout(LOOK) {
+                    Ok(step) => tell(step),
+                    Err(RecvTimeoutError::Timeout) => stop.check()?,
+                    Err(RecvTimeoutError::Disconnected) => return joined(thread),
+                }
+            },
+        }
+    }
+}
+
+fn joined(thread: JoinHandle<Result<On, ModelError>>) -> Result<On, ModelError> {
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(ModelError::Other("the thread that opens the GPU panicked".to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// So many GPUs, of which the first ones fail, panic, or take until the test lets go.
+    struct Scripted {
+        opens: Vec<fn() -> Result<(), ModelError>>,
+        count: Result<usize, &'static str>,
+        tried: Arc<AtomicUsize>,
+    }
+
+    impl Gpus for Scripted {
+        fn count(&self) -> Result<usize, ModelError> {
+            self.count.map_err(|reason| ModelError::Other(reason.into()))
+        }
+
+        fn open(&self, ordinal: usize, tell: &mut dyn FnMut(Step)) -> Result<Gpu, ModelError> {
+            self.tried.fetch_add(1, Ordering::Relaxed);
+            tell(Step::since(Instant::now(), "context"));
+            self.opens[ordinal]()?;
+            Ok(Gpu::of(candle_core::Device::Cpu, ordinal, "a test's"))
+        }
+    }
+
+    /// What is said, and what it runs on in the end.
+    fn opened(wanted: Wanted, scripted: Scripted) -> (Vec<String>, Result<String, String>) {
+        let mut said = Vec::new();
+        let mut report = |progress: Progress| said.extend(progress.detail);
+        let on = wanted.open_of(Some(Box::new(scripted))).wait(&mut report, &Stop::default());
+        let on = on.map_err(|error| error.to_string()).map(|on| match on {
+            On::Gpu(gpu) => gpu.name,
+            On::Cpu { why } => format!("cpu: {}", why.unwrap_or_default()),
+        });
+        (said, on)
+    }
+
+    fn scripted(opens: &[fn() -> Result<(), ModelError>]) -> Scripted {
+        Scripted { opens: opens.to_vec(), count: Ok(opens.len()), tried: Arc::default() }
+    }
+
+    fn broken() -> Result<(), ModelError> {
+        Err(ModelError::Other("out of order".into()))
+    }
+
+    #[test]
+    fn auto_takes_the_first_gpu_that_works_and_tells_its_steps() {
+        let (said, on) = opened(Wanted::Auto, scripted(&[broken, || panic!("no such library"), || Ok(())]));
+        assert_eq!(on.as_deref(), Ok("cuda:2"));
+        assert_eq!(said.len(), 3);
+        assert!(said[2].starts_with("cuda:2: context in "), "{said:?}");
+    }
+
+    #[test]
+    fn auto_falls_to_the_cpu_and_says_why() {
+        let (_, on) = opened(Wanted::Auto, scripted(&[broken, || panic!("no such library")]));
+        assert_eq!(
+            on.as_deref(),
+            Ok("cpu: cuda:0 can't be used: out of order; cuda:1 can't be used: no such library")
+        );
+        let (_, on) = opened(Wanted::Auto, scripted(&[]));
+        assert_eq!(on.as_deref(), Ok("cpu: the driver knows no GPU"));
+        let (_, on) = opened(Wanted::Auto, Scripted { count: Err("no driver"), ..scripted(&[]) });
+        assert_eq!(on.as_deref(), Ok("cpu: no driver"));
+    }
+
+    #[test]
+    fn a_gpu_that_was_asked_for_is_that_one_or_an_error() {
+        let gpus = scripted(&[|| Ok(()), broken]);
+        let tried = Arc::clone(&gpus.tried);
+        let (_, on) = opened(Wanted::Cuda(1), gpus);
+        assert_eq!(on, Err("cuda:1 can't be used: out of order".to_owned()));
+        assert_eq!(tried.load(Ordering::Relaxed), 1, "no other one was opened");
+    }
+
+    #[test]
+    fn the_cpu_opens_nothing() {
+        let gpus = scripted(&[|| Ok(())]);
+        let tried = Arc::clone(&gpus.tried);
+        assert!(Wanted::Cpu.open_of(Some(Box::new(gpus))).is_cpu());
+        assert!(Wanted::Auto.open_of(None).is_cpu(), "a build without CUDA");
+        assert_eq!(tried.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_was_opened_while_the_weights_were_read_is_told_as_that() {
+        let mut opening = Wanted::Cuda(0).open_of(Some(Box::new(scripted(&[|| Ok(())]))));
+        while !matches!(opening.0, State::Settled { .. }) {
+            std::thread::yield_now();
+            opening = opening.settle();
+        }
+        assert!(!opening.is_cpu());
+        let mut said = Vec::new();
+        let on = opening.wait(&mut |progress| said.extend(progress.detail), &Stop::default());
+        assert!(matches!(on, Ok(On::Gpu(_))));
+        assert!(said[0].ends_with(" ms, while the weights were read"), "{said:?}");
+    }
+
+    #[test]
+    fn who_waits_for_a_gpu_that_hangs_can_be_told_to_stop() {
+        let stop = Stop::default();
+        stop.stop();
+        let hangs: fn() -> Result<(), ModelError> = || {
+            std::thread::sleep(Duration::from_secs(3));
+            Ok(())
+        };
+        let opening = Wanted::Cuda(0).open_of(Some(Box::new(scripted(&[hangs]))));
+        assert!(matches!(opening.wait(&mut |_| (), &stop), Err(ModelError::Stopped)));
+    }
+}
