@@ -2,17 +2,16 @@
 //! the memory of one and of four at once.
 //!
 //! With `-- --on-request` it runs once for each line that it reads and answers with the milliseconds, so
-//! that a peer can be measured in turns with it. A line that names a file of 320×320 pixels of RGB8 gets its
-//! map as f32 beside it, under the same name with `.map`. `--model NAME=PATH`, `--cpu` and `--threads` are
-//! the command line's.
+//! that a peer can be measured in turns with it. A line that names a file of RGB8, of as many pixels as the
+//! network sees, gets its map as f32 beside it, under the same name with `.map`. `--model`, `--cpu` and
+//! `--threads` are the command line's.
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop where it stands")]
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use warmcut::model::device::Cpu;
-use warmcut::model::registry::Choice;
-use warmcut::model::{Loader, Registry, Stop};
+use warmcut::model::{Choice, Stop};
 use warmcut::warmup::process;
 
 fn main() {
@@ -24,9 +23,8 @@ fn main() {
     warmcut::app::set_threads(value("--threads").map(|threads| threads.parse().unwrap()));
     let model: Choice = value("--model").as_deref().unwrap_or("u2netp").parse().unwrap();
     let cpu = value("--cpu").map_or(Cpu::default(), |cpu| cpu.parse().unwrap());
-    let registry = Registry { files: model.file().into_iter().collect(), folder: None, cpu };
-    let loader = registry.loader(model.network).unwrap();
-    let known = warmcut::app::known_to(model.network).unwrap();
+    let entry = model.registry(None, cpu).entry(&model.name).unwrap();
+    let (loader, known) = (entry.loader(), warmcut::app::known_to(&entry).unwrap());
     let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
 
     let peak = || process::memory().peak as f64 / 1e6;

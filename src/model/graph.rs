@@ -6,25 +6,28 @@
 use candle_core::Tensor;
 
 use super::ModelError;
-use super::weights::Parameters;
+use super::weights::{Parameters, Wanted};
 
 /// A node by its place; a node sees only those before it.
 pub(super) type NodeId = usize;
 
-/// A convolution whose padding keeps the map's size.
+/// A convolution whose padding keeps the map's size (divided by the stride).
 pub(super) struct Conv {
     /// `[output, input, side, side]`
     pub(super) weight: Tensor,
     /// `[output]`
     pub(super) bias: Tensor,
+    pub(super) stride: usize,
     pub(super) dilation: usize,
+    /// Whether what is less than nothing becomes that.
+    pub(super) relu: bool,
 }
 
 /// What a node computes.
 pub(super) enum Node {
     /// The photo.
     Input,
-    /// A convolution of concatenated maps with bias and ReLU, and a map added to the end of it.
+    /// A convolution of concatenated maps with bias and mostly ReLU, and a map added to the end of it.
     Conv { conv: Conv, inputs: Vec<NodeId>, residual: Option<NodeId> },
     /// Halved by the maximum of 2×2, an odd edge rounded up.
     Halved(NodeId),
@@ -37,28 +40,23 @@ pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
     /// Convolutions to a single channel, from several depths.
     pub(super) sides: Vec<(NodeId, Conv)>,
-    /// Weighs the sides, enlarged to the photo's size, into one map.
-    pub(super) fuse: Conv,
+    /// Weighs the sides, enlarged to the photo's size, into one map; none where there is one side.
+    pub(super) fuse: Option<Conv>,
 }
 
 impl Conv {
-    /// `side` is the kernel's.
-    pub(super) fn take(
-        weights: &mut dyn Parameters,
-        name: &str,
-        [input, output, side]: [usize; 3],
-        dilation: usize,
-    ) -> Result<Self, ModelError> {
-        let weight = weights.take(&format!("{name}.weight"), &[output, input, side, side])?;
-        let bias = weights.take(&format!("{name}.bias"), &[output])?;
-        Ok(Self { weight, bias, dilation })
+    pub(super) fn take(weights: &mut dyn Parameters, wanted: &Wanted<'_>) -> Result<Self, ModelError> {
+        let (weight, bias) = weights.convolution(wanted)?;
+        let Wanted { stride, dilation, relu, .. } = *wanted;
+        Ok(Self { weight, bias, stride, dilation, relu })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         let (output, _, side, _) = self.weight.dims4()?;
         let padding = self.dilation * (side / 2);
         let bias = self.bias.reshape((1, output, 1, 1))?;
-        Ok(x.conv2d(&self.weight, padding, 1, self.dilation, 1)?.broadcast_add(&bias)?)
+        let map = x.conv2d(&self.weight, padding, self.stride, self.dilation, 1)?.broadcast_add(&bias)?;
+        Ok(if self.relu { map.relu()? } else { map })
     }
 }
 
@@ -75,7 +73,7 @@ impl Graph {
                 Node::Input => photo.clone(),
                 Node::Conv { conv, inputs, residual } => {
                     let inputs = inputs.iter().map(|id| there(&maps, *id)).collect::<Result<Vec<_>, _>>()?;
-                    let map = conv.forward(&Tensor::cat(&inputs, 1)?)?.relu()?;
+                    let map = conv.forward(&Tensor::cat(&inputs, 1)?)?;
                     match residual {
                         Some(id) => (map + there(&maps, *id)?)?,
                         None => map,
@@ -95,7 +93,8 @@ impl Graph {
         for (id, conv) in &self.sides {
             sides.push(enlarged(&conv.forward(&there(&maps, *id)?)?, photo)?);
         }
-        let fused = self.fuse.forward(&Tensor::cat(&sides, 1)?)?;
+        let sides = Tensor::cat(&sides, 1)?;
+        let fused = self.fuse.as_ref().map_or(Ok(sides.clone()), |fuse| fuse.forward(&sides))?;
         // The logistic function; candle-core has no operation of that name.
         Ok((fused.neg()?.exp()? + 1.0)?.recip()?)
     }

@@ -14,6 +14,7 @@ use super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop};
 
 /// Loads one network of the family.
 pub struct U2NetLoader {
+    name: String,
     config: Config,
     source: Source,
     cpu: Cpu,
@@ -22,13 +23,18 @@ pub struct U2NetLoader {
 impl U2NetLoader {
     /// A network, where its weights are, and how the CPU computes it.
     pub fn new(config: Config, source: Source, cpu: Cpu) -> Self {
-        Self { config, source, cpu }
+        Self { name: config.name.to_owned(), config, source, cpu }
+    }
+
+    /// The same under another name.
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 }
 
 impl Loader for U2NetLoader {
     fn name(&self) -> &str {
-        self.config.name
+        &self.name
     }
 
     fn device(&self) -> String {
@@ -48,7 +54,7 @@ impl Loader for U2NetLoader {
                 (Network::Cpu(network), bytes)
             }
         };
-        Ok(Box::new(InPlace { network, cpu: self.cpu, size: self.config.size, bytes }))
+        Ok(Box::new(InPlace { network, cpu: self.cpu, config: self.config, bytes }))
     }
 }
 
@@ -73,7 +79,7 @@ impl Network {
 struct InPlace {
     network: Network,
     cpu: Cpu,
-    size: usize,
+    config: Config,
     bytes: u64,
 }
 
@@ -83,7 +89,7 @@ impl Loaded for InPlace {
     }
 
     fn size(&self) -> u32 {
-        self.size as u32
+        self.config.size as u32
     }
 
     fn prime(
@@ -102,7 +108,7 @@ impl Loaded for InPlace {
 
 impl Segmenter for InPlace {
     fn size(&self) -> u32 {
-        self.size as u32
+        self.config.size as u32
     }
 
     fn bytes(&self) -> u64 {
@@ -110,7 +116,8 @@ impl Segmenter for InPlace {
     }
 
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
-        let input = normalised(rgb, self.size, &self.cpu.device())?;
+        let Config { size, normalise, .. } = &self.config;
+        let input = normalised(rgb, *size, normalise, &self.cpu.device())?;
         Ok(self.network.forward(&input)?.flatten_all()?.to_vec1()?)
     }
 }

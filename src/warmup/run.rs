@@ -170,8 +170,8 @@ fn prove(
         report(progress);
     };
     let (segmenter, map) = loaded.prime(&known.rgb, &mut keep, stop)?;
-    known.validate(&map, size)?;
-    Ok((segmenter, format!("{device}; the known photo gave the known answer")))
+    let proved = known.validate(&map, size)?;
+    Ok((segmenter, format!("{device}; {proved}")))
 }
 
 fn jittered(wait: Duration) -> Duration {

@@ -1,25 +1,47 @@
-//! Weights by name, with their shapes checked.
+//! Weights by name, with their shapes checked, out of the formats in which they are published.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | [`bytes`] | a source's bytes, and why they are not mapped |
+//! | [`file`] | a file of any format, as tensors by name; what it says of a network's convolutions |
+//! | [`stored`] | a tensor as it lies there; its way to f32; batch norm folded into a convolution |
+//! | [`checkpoint`], [`pickle`], [`archive`] | PyTorch's `.pth`; the reader of pickles that runs nothing |
+//! | [`onnx`], [`protobuf`] | ONNX |
+//! | [`convert`] | writes safetensors |
 //!
 //! A file's tensors are read one by one as the network asks for them, so that its bytes are never in memory
-//! twice; and before that its header alone says whether it is that network's file.
+//! twice; and before that its header alone says whether it is that network's file. What is opened is bounded in
+//! memory by what it holds, whatever it claims.
 
-use std::borrow::Cow;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+mod archive;
+mod bytes;
+mod checkpoint;
+mod convert;
+mod file;
+mod onnx;
+mod pickle;
+mod protobuf;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::Metadata;
+
+pub use file::WeightsFile;
+use stored::{Stored, StoredConv};
 
 use super::error::file_name;
 use super::{ModelError, Progress, Stop};
 
 /// Where weights come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Compiled into the binary.
     Embedded(&'static [u8]),
-    /// A safetensors file.
+    /// A file of any format that is read.
     File(PathBuf),
 }
 
@@ -31,155 +53,66 @@ impl Source {
             Self::File(path) => file_name(path),
         }
     }
+}
 
-    fn open(&self) -> Result<Bytes, ModelError> {
-        let path = match self {
-            Self::Embedded(bytes) => return Ok(Bytes::Embedded(bytes)),
-            Self::File(path) => path,
-        };
-        let open = || {
-            // A pipe without a writer would never open.
-            if !std::fs::metadata(path)?.is_file() {
-                return Err(std::io::Error::other("it is not a file"));
-            }
-            let file = File::open(path)?;
-            let len = file.metadata()?.len();
-            Ok(Bytes::File { file, len, path: path.clone() })
-        };
-        open().map_err(|reason| ModelError::File { path: path.clone(), reason })
+/// Tensors by name.
+type Tensors = BTreeMap<String, Stored>;
+
+/// What is wrong with a file's content.
+enum Wrong {
+    /// It can't be read.
+    Model(ModelError),
+    /// It isn't what it should be.
+    Content(String),
+    /// It asks for something to be called.
+    Code(String),
+}
+
+impl From<ModelError> for Wrong {
+    fn from(error: ModelError) -> Self {
+        Self::Model(error)
     }
 }
 
-/// Bytes of which any part can be had.
-enum Bytes {
-    Embedded(&'static [u8]),
-    File { file: File, len: u64, path: PathBuf },
-}
-
-impl Bytes {
-    /// Small enough that a slow disk reports often, large enough to cost nothing.
-    const CHUNK: usize = 1 << 20;
-
-    fn len(&self) -> u64 {
+impl Wrong {
+    fn about(self, origin: &str, format: &'static str) -> ModelError {
+        let origin = origin.to_owned();
         match self {
-            Self::Embedded(bytes) => bytes.len() as u64,
-            Self::File { len, .. } => *len,
-        }
-    }
-
-    /// `len` bytes from `start`, which must be there. Tells how many have come, at each of their parts.
-    fn part(
-        &self,
-        start: u64,
-        len: usize,
-        mut came: impl FnMut(usize) -> Result<(), ModelError>,
-    ) -> Result<Cow<'static, [u8]>, ModelError> {
-        let (file, path) = match self {
-            Self::Embedded(bytes) => {
-                came(len)?;
-                return Ok(Cow::Borrowed(&bytes[start as usize..][..len]));
+            Self::Model(error) => error,
+            Self::Content(reason) => ModelError::Format { origin, format, reason },
+            // It goes to logs and terminals.
+            Self::Code(name) => {
+                let name = name.chars().flat_map(char::escape_default).take(100).collect();
+                ModelError::Code { origin, name }
             }
-            Self::File { file, path, .. } => (file, path),
-        };
-        let mut bytes = vec![0; len];
-        let mut at = start;
-        for chunk in bytes.chunks_mut(Self::CHUNK) {
-            file.read_exact_at(chunk, at)
-                .map_err(|reason| ModelError::File { path: path.clone(), reason })?;
-            at += chunk.len() as u64;
-            came((at - start) as usize)?;
         }
-        Ok(Cow::Owned(bytes))
     }
 }
 
-/// A weights file whose header has been read.
-pub struct WeightsFile {
-    origin: String,
-    bytes: Bytes,
-    header: Metadata,
-    /// Where the first tensor begins.
-    start: u64,
+/// A convolution that a network asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// What the reference calls it.
+    pub(super) name: &'a str,
+    /// The batch norm behind it, which a file may have folded into it already.
+    pub(super) norm: Option<&'a str>,
+    /// Channels in.
+    pub(super) input: usize,
+    /// Channels out.
+    pub(super) output: usize,
+    /// Taps on each side.
+    pub(super) side: usize,
+    /// Pixels from one output to the next.
+    pub(super) stride: usize,
+    /// Pixels from one tap to the next.
+    pub(super) dilation: usize,
+    /// Whether a ReLU follows.
+    pub(super) relu: bool,
 }
 
-impl WeightsFile {
-    /// Reads the header, and checks that the file is as long as it says.
-    pub fn open(source: &Source) -> Result<Self, ModelError> {
-        /// More tensors than any network has.
-        const LONGEST_HEADER: u64 = 8 << 20;
-        const LENGTH: usize = size_of::<u64>();
-
-        let (origin, bytes) = (source.describe(), source.open()?);
-        let wrong = |reason| Err(ModelError::Format { origin: origin.clone(), reason });
-        if bytes.len() < LENGTH as u64 {
-            return wrong(format!("it has {} bytes", bytes.len()));
-        }
-        let mut length = [0; LENGTH];
-        length.copy_from_slice(&bytes.part(0, LENGTH, |_| Ok(()))?);
-        let header_len = u64::from_le_bytes(length);
-        if let Some(other) = other_format(&length) {
-            return wrong(other.to_owned());
-        }
-        let start = LENGTH as u64 + header_len.min(LONGEST_HEADER);
-        if header_len > LONGEST_HEADER || start > bytes.len() {
-            let reason = format!("its header would have {header_len} bytes, and it has {}", bytes.len());
-            return wrong(reason);
-        }
-        let header = bytes.part(LENGTH as u64, header_len as usize, |_| Ok(()))?;
-        let header: Metadata = match serde_json::from_slice(&header) {
-            Ok(header) => header,
-            Err(error) => return wrong(format!("its header can't be read: {error}")),
-        };
-        let whole = start + header.data_len() as u64;
-        if whole != bytes.len() {
-            return wrong(format!("it has {} of {whole} bytes", bytes.len()));
-        }
-        Ok(Self { origin, bytes, header, start })
-    }
-
-    /// Bytes of all tensors together.
-    pub fn tensor_bytes(&self) -> u64 {
-        self.header.data_len() as u64
-    }
-
-    /// Tensors, and the types of their values.
-    pub fn holds(&self) -> (usize, Vec<String>) {
-        let tensors = self.header.tensors();
-        let mut types: Vec<_> = tensors.values().map(|info| info.dtype.to_string()).collect();
-        types.sort();
-        types.dedup();
-        (tensors.len(), types)
-    }
-
-    /// The tensor's type and where its bytes are, if it has this shape.
-    fn find(&self, name: &str, shape: &[usize]) -> Result<(DType, u64, usize), ModelError> {
-        let info = self.header.info(name).ok_or_else(|| ModelError::Missing {
-            origin: self.origin.clone(),
-            name: name.to_owned(),
-            expected: shape.to_vec(),
-        })?;
-        if info.shape != shape {
-            return Err(ModelError::Shape {
-                origin: self.origin.clone(),
-                name: name.to_owned(),
-                expected: shape.to_vec(),
-                found: info.shape.clone(),
-            });
-        }
-        let (from, to) = info.data_offsets;
-        Ok((DType::try_from(info.dtype)?, self.start + from as u64, to - from))
-    }
-}
-
-/// What is often found under a name that isn't its own, by its first bytes.
-fn other_format(first: &[u8; 8]) -> Option<&'static str> {
-    let text = first.trim_ascii_start();
-    if text.starts_with(b"<") {
-        Some("it is a page (HTML or XML), as a failed download leaves it")
-    } else if first.starts_with(b"PK\x03\x04") || first.starts_with(b"\x80\x02") {
-        Some("it is a PyTorch checkpoint, which has to be converted first")
-    } else {
-        None
+impl Wanted<'_> {
+    fn weight_shape(&self) -> [usize; 4] {
+        [self.output, self.input, self.side, self.side]
     }
 }
 
@@ -187,13 +120,27 @@ fn other_format(first: &[u8; 8]) -> Option<&'static str> {
 pub(super) trait Parameters {
     /// A tensor by name, as f32. Each is taken once.
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
+
+    /// A convolution's weight and bias, with its batch norm in them. All are asked for in the order in which the
+    /// reference runs them.
+    fn convolution(&mut self, wanted: &Wanted<'_>) -> Result<(Tensor, Tensor), ModelError> {
+        let weight = self.take(&format!("{}.weight", wanted.name), &wanted.weight_shape())?;
+        Ok((weight, self.take(&format!("{}.bias", wanted.name), &[wanted.output])?))
+    }
+
+    /// No convolution is asked for any more; those of the reference that nothing needs may be there.
+    fn ends(&mut self, _unused: &[Wanted<'_>]) -> Result<(), ModelError> {
+        Ok(())
+    }
 }
 
 /// All tensors of a file, on their way into the network.
 pub(super) struct Weights<'a> {
     file: WeightsFile,
     device: Device,
+    /// Bytes.
     taken: u64,
+    convolutions: usize,
     report: &'a mut dyn FnMut(Progress),
     stop: &'a Stop,
 }
@@ -208,7 +155,8 @@ impl Weights<'_> {
         build: impl FnOnce(&mut Weights<'_>) -> Result<T, ModelError>,
     ) -> Result<(T, u64), ModelError> {
         let used = WeightsFile::open(source).and_then(|file| {
-            let mut weights = Weights { file, device: device.clone(), taken: 0, report, stop };
+            let device = device.clone();
+            let mut weights = Weights { file, device, taken: 0, convolutions: 0, report, stop };
             let built = build(&mut weights)?;
             Ok((built, weights.taken))
         });
@@ -222,16 +170,38 @@ impl Weights<'_> {
 
 impl Parameters for Weights<'_> {
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
-        let Self { file, device, taken, report, stop } = self;
+        let Self { file, device, taken, report, stop, .. } = self;
         stop.check()?;
-        let (dtype, start, len) = file.find(name, shape)?;
-        let total = file.tensor_bytes();
-        let bytes = file.bytes.part(start, len, |came| {
-            report(read(*taken + came as u64, total));
+        let stored = file.find(name, shape)?;
+        let (total, before) = (file.tensor_bytes(), *taken);
+        *taken += stored.len;
+        let values = stored.read(&file.bytes, &mut |came| {
+            report(read(before + came, total));
             stop.check()
         })?;
-        *taken += len as u64;
-        Ok(Tensor::from_raw_buffer(&bytes, dtype, shape, device)?.to_dtype(DType::F32)?)
+        Ok(Tensor::from_vec(values, shape, device)?)
+    }
+
+    fn convolution(&mut self, wanted: &Wanted<'_>) -> Result<(Tensor, Tensor), ModelError> {
+        let Self { file, device, taken, convolutions, report, stop } = self;
+        stop.check()?;
+        let stored = file.convolution(wanted, *convolutions)?;
+        *convolutions += 1;
+        let (total, before) = (file.tensor_bytes(), *taken);
+        *taken += stored.len();
+        let weight = stored.weight(&file.bytes, &mut |came| {
+            report(read(before + came, total));
+            stop.check()
+        })?;
+        let bias = stored.bias(&file.bytes)?;
+        report(read(*taken, total));
+        stop.check()?;
+        let shape = &wanted.weight_shape()[..];
+        Ok((Tensor::from_vec(weight, shape, device)?, Tensor::from_vec(bias, wanted.output, device)?))
+    }
+
+    fn ends(&mut self, unused: &[Wanted<'_>]) -> Result<(), ModelError> {
+        self.file.ends(self.convolutions, unused)
     }
 }
 
@@ -243,97 +213,57 @@ fn read(done: u64, total: u64) -> Progress {
 /// Gives every parameter its shape and no values, as the header of a file has them where there is one.
 #[derive(Default)]
 pub(super) struct Shapes<'a> {
-    pub(super) file: Option<&'a WeightsFile>,
-    /// Parameters taken.
+    file: Option<&'a WeightsFile>,
+    /// Values of the parameters that were taken.
     pub(super) values: u64,
+    convolutions: usize,
+    /// Where those parameters are, by their names.
+    found: Vec<Found>,
 }
 
-impl Parameters for Shapes<'_> {
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
-        if let Some(file) = self.file {
-            file.find(name, shape)?;
-        }
+/// A parameter that a network takes, and where its values are.
+struct Found {
+    name: String,
+    shape: Vec<usize>,
+    place: Place,
+}
+
+enum Place {
+    Tensor(Stored),
+    Weight(StoredConv),
+    Bias(StoredConv),
+}
+
+impl<'a> Shapes<'a> {
+    pub(super) fn of(file: &'a WeightsFile) -> Self {
+        Self { file: Some(file), ..Self::default() }
+    }
+
+    fn found(&mut self, name: String, shape: &[usize], place: Option<Place>) -> Result<Tensor, ModelError> {
         self.values += shape.iter().product::<usize>() as u64;
+        if let Some(place) = place {
+            self.found.push(Found { name, shape: shape.to_vec(), place });
+        }
         // One value, seen everywhere.
         Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(bytes: Option<&[u8]>) -> String {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("model.safetensors");
-        if let Some(bytes) = bytes {
-            std::fs::write(&path, bytes).expect("written");
-        }
-        let source = Source::File(path);
-        let build = |weights: &mut Weights<'_>| weights.take("w", &[2]);
-        let used = Weights::with(&source, &Device::Cpu, &mut |_| (), &Stop::default(), build);
-        let error = used.expect_err("no model").to_string();
-        assert!(!error.contains(&folder.path().display().to_string()), "{error}");
-        error
+impl Parameters for Shapes<'_> {
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        let place = self.file.map(|file| file.find(name, shape).cloned()).transpose()?;
+        self.found(name.to_owned(), shape, place.map(Place::Tensor))
     }
 
-    /// `w`, two values of f32.
-    fn whole() -> Vec<u8> {
-        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], &[0; 8]);
-        safetensors::serialize([("w", view.expect("two values"))], None).expect("a file")
+    fn convolution(&mut self, wanted: &Wanted<'_>) -> Result<(Tensor, Tensor), ModelError> {
+        let stored = self.file.map(|file| file.convolution(wanted, self.convolutions)).transpose()?;
+        self.convolutions += 1;
+        let (weight, bias) = (format!("{}.weight", wanted.name), format!("{}.bias", wanted.name));
+        let weight = self.found(weight, &wanted.weight_shape(), stored.clone().map(Place::Weight))?;
+        Ok((weight, self.found(bias, &[wanted.output], stored.map(Place::Bias))?))
     }
 
-    #[test]
-    fn what_is_wrong_with_a_file_is_said_without_its_folder() {
-        let whole = whole();
-        let longer: Vec<u8> = whole.iter().copied().chain([0]).collect();
-        for (bytes, says) in [
-            (None, "model.safetensors can't be read"),
-            (Some(&b""[..]), "it has 0 bytes"),
-            (Some(b"not a model"), "its header would have"),
-            (Some(b"<!DOCTYPE html><title>404</title>"), "HTML"),
-            (Some(b"\n<html>"), "it has 7 bytes"),
-            (Some(b"\n  <html></html>"), "HTML"),
-            (Some(b"PK\x03\x04 and what follows"), "PyTorch"),
-            (Some(&whole[..whole.len() - 1]), "bytes"),
-            (Some(&longer), "bytes"),
-            (Some(&whole[..20]), "its header would have"),
-            (Some(b"\x02\0\0\0\0\0\0\0[]"), "its header can't be read"),
-        ] {
-            let error = said(bytes);
-            assert!(error.contains(says), "{bytes:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_tensor_comes_with_its_values_and_is_told_of() {
-        let values: Vec<u8> = [1.5_f32, -2.0].into_iter().flat_map(f32::to_le_bytes).collect();
-        let mut file = whole();
-        let at = file.len() - 8;
-        file[at..].copy_from_slice(&values);
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("model.safetensors");
-        std::fs::write(&path, &file).expect("written");
-        let mut told = Vec::new();
-        let mut report = |progress: Progress| told.push(progress);
-        let stop = Stop::default();
-        let build = |weights: &mut Weights<'_>| weights.take("w", &[2]);
-        let (tensor, bytes) =
-            Weights::with(&Source::File(path), &Device::Cpu, &mut report, &stop, build).expect("a tensor");
-        assert_eq!((tensor.to_vec1::<f32>().expect("f32"), bytes), (vec![1.5, -2.0], 8));
-        let detail = Some("read 8 of 8 bytes".to_owned());
-        assert_eq!(told, [Progress { fraction: Some(1.0), detail }]);
-    }
-
-    #[test]
-    fn a_load_that_is_told_to_stop_reads_no_more() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("model.safetensors");
-        std::fs::write(&path, whole()).expect("written");
-        let stop = Stop::default();
-        let mut report = |_| stop.stop();
-        let build = |weights: &mut Weights<'_>| weights.take("w", &[2]);
-        let used = Weights::with(&Source::File(path), &Device::Cpu, &mut report, &stop, build);
-        assert!(matches!(used, Err(ModelError::Stopped)));
+    fn ends(&mut self, unused: &[Wanted<'_>]) -> Result<(), ModelError> {
+        self.file.map_or(Ok(()), |file| file.ends(self.convolutions, unused))
     }
 }
