@@ -2,19 +2,17 @@
 //! the memory of one and of four at once.
 //!
 //! With `-- --on-request` it runs once for each line that it reads and answers with the milliseconds, so
-//! that a peer can be measured in turns with it. A line that names a file of 320×320 pixels of RGB8 gets its
-//! map as f32 beside it, under the same name with `.map`. `--model NAME=PATH`, `--cpu`, `--device` and
-//! `--threads` are the command line's, `--type f16` or `bf16` a GPU's. On a GPU it also prints what a warm-up says of it, and the time of a
-//! photo where 1, 2, 4 and 8 are computed at once.
+//! that a peer can be measured in turns with it. A line that names a file of RGB8, of as many pixels as the
+//! network sees, gets its map as f32 beside it, under the same name with `.map`. `--model`, `--cpu`, `--device` and
+//! `--threads` are the command line's, `--type f16` or `bf16` a GPU's. On a GPU it also prints what a warm-up says of
+//! it, and the time of a photo where 1, 2, 4 and 8 are computed at once.
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop where it stands")]
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use candle_core::DType;
 use warmcut::model::device::{Cpu, Wanted};
-use warmcut::model::registry::Choice;
-use warmcut::model::{Loader, Progress, Registry, Stop};
+use warmcut::model::{Choice, Progress, Stop};
 use warmcut::warmup::process;
 
 fn main() {
@@ -27,10 +25,11 @@ fn main() {
     let model: Choice = value("--model").as_deref().unwrap_or("u2netp").parse().unwrap();
     let cpu = value("--cpu").map_or(Cpu::default(), |cpu| cpu.parse().unwrap());
     let device = value("--device").map_or(Wanted::Cpu, |device| device.parse().unwrap());
-    let registry = Registry { files: model.file().into_iter().collect(), cpu, device, ..Registry::default() };
-    let dtype = value("--type").map_or(DType::F32, |dtype| dtype.parse().unwrap());
-    let loader = registry.loader(model.network).unwrap().in_type(dtype);
-    let known = warmcut::app::known_to(model.network).unwrap();
+    let mut entry = model.registry(None, cpu, device).entry(&model.name).unwrap();
+    if let Some(precision) = value("--type") {
+        entry.means.precision = precision.parse().unwrap();
+    }
+    let (loader, known) = (entry.loader(), warmcut::app::known_to(&entry).unwrap());
     let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
 
     let peak = || process::memory().peak as f64 / 1e6;

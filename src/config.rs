@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum, value_parser};
 
 use crate::cutout::Pixels;
 use crate::model::device::{Cpu, Wanted};
-use crate::model::{ModelError, ModelFile, Network, Registry, U2NetLoader};
+use crate::model::{Entry, ModelError, ModelFile, Network, Registry, model_name};
 use crate::warmup::process;
 
 pub use roles::{Auth, GatewayArgs, SharedArgs, WorkerArgs, hide_unused};
@@ -66,20 +66,23 @@ pub struct Config {
     /// Drop the model after so long without a job, such as 15m; the next intent warms it again
     #[arg(long, value_parser = duration)]
     pub unload_after: Option<Duration>,
-    /// Folder with NAME.safetensors of each model that is used, instead of the built-in weights
+    /// Folder with NAME.safetensors, NAME.pth or NAME.onnx of each model that is used, instead of the built-in
+    /// weights
     #[arg(long)]
     pub model_dir: Option<PathBuf>,
-    /// Weights of a model by its name: NAME=PATH, a safetensors file; as often as needed, or several with
-    /// commas between them
-    #[arg(long, value_delimiter = ',')]
+    /// Weights of a model by its name: a safetensors, PyTorch or ONNX file; @SIZE is another side of the square that
+    /// it sees, a multiple of 32, and :DTYPE what it computes with (f32; f16 and bf16 are for GPUs). A known
+    /// model's name promises its published weights, any other name is whatever network the file holds. As often
+    /// as needed, or several with commas between them
+    #[arg(long, value_name = "NAME=PATH[@SIZE][:DTYPE]", value_delimiter = ',')]
     pub model: Vec<ModelFile>,
     /// The model that makes cutouts
-    #[arg(long, value_name = "NAME", value_parser = Network::named, default_value = "u2netp")]
-    pub default_model: &'static Network,
+    #[arg(long, value_name = "NAME", value_parser = model_name, default_value = "u2netp")]
+    pub default_model: String,
     /// The small model that makes previews while the default one isn't ready or photos wait for it, and stands
     /// in when it fails [default: u2netp, where that isn't the default one]
-    #[arg(long, value_name = "NAME", value_parser = Network::named)]
-    pub preview_model: Option<&'static Network>,
+    #[arg(long, value_name = "NAME", value_parser = model_name)]
+    pub preview_model: Option<String>,
     /// Threads of the network [default: one per core]
     #[arg(long, value_parser = threads)]
     pub threads: Option<usize>,
@@ -191,24 +194,26 @@ pub enum ConfigError {
     NoPages(PathBuf),
     /// A model has two files.
     #[error("--model {0} is given twice")]
-    ModelTwice(&'static str),
+    ModelTwice(String),
     /// A file can't be what it is said to be.
     #[error("--model {name}={}: {reason}", path.display())]
     Model {
         /// The model.
-        name: &'static str,
+        name: String,
         /// Its file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// A model is asked for whose weights are nowhere.
-    #[error("{flag} is {name}, but there are no weights for it; say --model {name}=PATH, or --model-dir")]
-    NoWeights {
+    /// A model is asked for that there isn't.
+    #[error("{flag} is {name}, but {reason}")]
+    Asked {
         /// Which asks for it.
         flag: &'static str,
         /// The model.
-        name: &'static str,
+        name: String,
+        /// Why there is none.
+        reason: String,
     },
     /// What is shared is nowhere.
     #[error("{flag}: {reason}")]
@@ -235,6 +240,12 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    fn asked(flag: &'static str, name: &str, error: ModelError) -> Self {
+        Self::Asked { flag, name: name.to_owned(), reason: error.to_string() }
+    }
+}
+
 impl Config {
     /// Checks what one flag alone can't say, before anything is started.
     ///
@@ -259,23 +270,26 @@ impl Config {
     }
 
     fn check_models(&self) -> Result<(), ConfigError> {
+        let registry = self.registry();
         for (n, file) in self.model.iter().enumerate() {
-            let ModelFile { network, path } = file;
-            let name = network.name();
-            if self.model[..n].iter().any(|other| other.network == *network) {
-                return Err(ConfigError::ModelTwice(name));
+            if self.model[..n].iter().any(|other| other.name == file.name) {
+                return Err(ConfigError::ModelTwice(file.name.clone()));
             }
-            file.check().map_err(|error| ConfigError::Model {
-                name,
-                path: path.clone(),
-                reason: error.to_string(),
+            registry.entry(&file.name).and_then(|entry| entry.check()).map_err(|error| {
+                ConfigError::Model {
+                    name: file.name.clone(),
+                    path: file.path.clone(),
+                    reason: error.to_string(),
+                }
             })?;
         }
-        let registry = self.registry();
-        let asked = [("--default-model", Some(self.default_model)), ("--preview-model", self.preview_model)];
-        for (flag, network) in asked {
-            if let Some(network) = network.filter(|network| registry.source(network).is_none()) {
-                return Err(ConfigError::NoWeights { flag, name: network.name() });
+        let asked = [
+            ("--default-model", Some(&self.default_model)),
+            ("--preview-model", self.preview_model.as_ref()),
+        ];
+        for (flag, name) in asked {
+            if let Some(name) = name {
+                registry.entry(name).map_err(|error| ConfigError::asked(flag, name, error))?;
             }
         }
         Ok(())
@@ -287,24 +301,50 @@ impl Config {
         Registry { files, folder, cpu: self.cpu, device: self.device }
     }
 
+    /// Tells of models that nothing asks for: a process holds two at most.
+    pub fn tell_unused(&self) {
+        for file in &self.model {
+            if file.name != self.default_model && file.name != self.small_name() {
+                tracing::warn!(
+                    model = file.name,
+                    "this model is not loaded: neither --default-model nor --preview-model asks for it"
+                );
+            }
+        }
+    }
+
+    /// The model that makes cutouts.
+    ///
+    /// # Errors
+    /// When there is none of that name, or its weights are nowhere.
+    pub fn default_entry(&self) -> Result<Entry, ModelError> {
+        self.registry().entry(&self.default_model)
+    }
+
     /// The model for previews; none when it would be the one that makes the cutouts, nor where it would take
     /// the memory that a usual photo needs, unless it is asked for.
-    pub fn preview(&self) -> Option<&'static Network> {
+    ///
+    /// # Errors
+    /// When there is none of that name, or its weights are nowhere.
+    pub fn preview(&self) -> Result<Option<Entry>, ModelError> {
         self.preview_within(*MEMORY_LIMIT)
     }
 
-    fn preview_within(&self, limit: Option<u64>) -> Option<&'static Network> {
-        let small = self.small_model();
-        let fits = limit.is_none_or(|limit| self.left(limit, Some(small)) >= USUAL_PHOTO);
-        Some(small)
-            .filter(|_| fits || self.preview_model.is_some())
-            .filter(|small| *small != self.default_model)
+    fn preview_within(&self, limit: Option<u64>) -> Result<Option<Entry>, ModelError> {
+        if self.small_name() == self.default_model {
+            return Ok(None);
+        }
+        let small = self.small_entry()?;
+        let fits = limit.is_none_or(|limit| self.left(limit, Some(&small)) >= USUAL_PHOTO);
+        Ok(Some(small).filter(|_| fits || self.preview_model.is_some()))
     }
 
     /// What of the memory is left for pixels.
-    fn left(&self, limit: u64, small: Option<&Network>) -> u64 {
-        let previews = small.map_or(0, |small| small.resident.saturating_sub(PROCESS) + PREVIEW_PIXELS);
-        self.left_beside(limit, self.default_model.resident.saturating_add(previews))
+    fn left(&self, limit: u64, small: Option<&Entry>) -> u64 {
+        let previews = small.map_or(0, |small| small.resident().saturating_sub(PROCESS) + PREVIEW_PIXELS);
+        // One whose file has gone since it was checked fails the warm-up, and takes nothing.
+        let default = self.default_entry().map_or(PROCESS, |entry| entry.resident());
+        self.left_beside(limit, default.saturating_add(previews))
     }
 
     /// The same beside models that take so much.
@@ -313,33 +353,33 @@ impl Config {
         limit.saturating_sub(others.into_iter().fold(0, u64::saturating_add))
     }
 
-    /// A gateway's own model: for previews, whatever its workers have.
-    pub fn small_model(&self) -> &'static Network {
-        self.preview_model.unwrap_or(Network::embedded())
+    /// What the model for previews is called.
+    pub fn small_name(&self) -> &str {
+        self.preview_model.as_deref().unwrap_or(Network::embedded().name())
+    }
+
+    /// The model for previews, whatever makes the cutouts: a gateway's own. What nobody asked for is built in where
+    /// its folder hasn't got it.
+    ///
+    /// # Errors
+    /// When there is none of that name, or its weights are nowhere.
+    pub fn small_entry(&self) -> Result<Entry, ModelError> {
+        let (registry, name) = (self.registry(), self.small_name());
+        let built_in = self.preview_model.is_none() && !registry.has_in_folder(name);
+        let folder = registry.folder.clone().filter(|_| !built_in);
+        // The small model is for when the GPU is busy or not there yet.
+        Registry { folder, device: Wanted::Cpu, ..registry }.entry(name)
     }
 
     /// What [`Self::pixel_limit`] is for a gateway, which has the small model alone.
     pub fn gateway_pixel_limit(&self) -> Option<u64> {
-        let models = self.small_model().resident.saturating_add(PREVIEW_PIXELS);
-        MEMORY_LIMIT.map(|limit| self.left_beside(limit, models))
+        let small = self.small_entry().map_or(PROCESS, |small| small.resident());
+        MEMORY_LIMIT.map(|limit| self.left_beside(limit, small.saturating_add(PREVIEW_PIXELS)))
     }
 
     /// What it is for a worker, which has no small one.
     pub fn worker_pixel_limit(&self) -> Option<u64> {
         MEMORY_LIMIT.map(|limit| self.left(limit, None))
-    }
-
-    /// Loads the model for previews. What nobody asked for is built in where its folder hasn't got it.
-    ///
-    /// # Errors
-    /// When nobody has said where its weights are.
-    pub fn preview_loader(&self, small: &Network) -> Result<U2NetLoader, ModelError> {
-        let has = |folder: &PathBuf| folder.join(format!("{}.safetensors", small.name())).exists();
-        let built_in = self.preview_model.is_none() && !self.model_dir.as_ref().is_some_and(has);
-        let registry = self.registry();
-        let folder = registry.folder.clone().filter(|_| !built_in);
-        // The small model is for when the GPU is busy or not there yet.
-        Registry { folder, device: Wanted::Cpu, ..registry }.loader(small)
     }
 
     /// Where to listen: `--listen`, else every address at `PORT`, as serverless platforms set it, else
@@ -362,7 +402,7 @@ impl Config {
     /// the model, the uploads and the cutouts. One photo too large would end the process and every
     /// session with it.
     pub fn pixel_limit(&self) -> Option<u64> {
-        MEMORY_LIMIT.map(|limit| self.left(limit, self.preview()))
+        MEMORY_LIMIT.map(|limit| self.left(limit, self.preview().ok().flatten().as_ref()))
     }
 
     /// Bytes of pixels for previews at once: beside those of the cutouts, so that neither waits for the other.
@@ -434,7 +474,7 @@ impl Default for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Loader, Stop};
+    use crate::model::Stop;
 
     #[test]
     fn an_empty_command_line_is_a_whole_configuration() {
@@ -444,57 +484,59 @@ mod tests {
             (256, Warm::Start, Duration::from_secs(1800))
         );
         assert_eq!(config.check(), Ok(()));
-        assert_eq!((config.default_model.name(), config.preview()), ("u2netp", None));
+        assert_eq!(config.default_model, "u2netp");
+        assert!(config.preview().is_ok_and(|small| small.is_none()));
+    }
+
+    fn large() -> Config {
+        Config { default_model: "u2net".to_owned(), model_dir: Some("/nowhere".into()), ..Config::default() }
+    }
+
+    fn small_of(config: &Config, limit: u64) -> Option<String> {
+        let small = config.preview_within(Some(limit)).expect("it has weights");
+        small.map(|small| small.name)
     }
 
     #[test]
     fn a_model_that_is_asked_for_has_weights() {
-        let large = Network::named("u2net").expect("known");
-        let config = Config { default_model: large, ..Config::default() };
-        assert_eq!(config.preview(), Some(Network::embedded()));
+        let config = Config { model_dir: None, ..large() };
+        assert_eq!(small_of(&config, u64::MAX).as_deref(), Some("u2netp"));
         let said = config.check().expect_err("no file").to_string();
         assert!(
             said.starts_with("--default-model is u2net") && said.contains("--model u2net=PATH"),
             "{said}"
         );
-        assert_eq!(Config { model_dir: Some("/models".into()), ..config }.check(), Ok(()));
-        let said = Config { preview_model: Some(large), ..Config::default() }.check();
-        assert_eq!(said, Err(ConfigError::NoWeights { flag: "--preview-model", name: "u2net" }));
+        assert_eq!(large().check(), Ok(()));
+        let said = Config { preview_model: Some("u2net".to_owned()), ..Config::default() }.check();
+        let said = said.expect_err("no file").to_string();
+        assert!(said.starts_with("--preview-model is u2net"), "{said}");
+        let said = Config { default_model: "best".to_owned(), ..Config::default() }.check();
+        assert!(said.expect_err("no such model").to_string().contains("there are u2netp, u2net, isnet"));
     }
 
     #[test]
     fn a_second_model_takes_no_photos_place_unless_it_is_asked_for() {
-        let large = Network::named("u2net").expect("known");
-        let config = Config {
-            default_model: large,
-            upload_memory: 64_000_000,
-            cache_memory: 32_000_000,
-            ..Config::default()
-        };
-        let left = |limit| config.left(limit, config.preview_within(Some(limit)));
-        assert_eq!(config.preview_within(Some(2 << 30)), Some(Network::embedded()));
+        let config = Config { upload_memory: 64_000_000, cache_memory: 32_000_000, ..large() };
+        let left = |limit| config.left(limit, config.preview_within(Some(limit)).expect("weights").as_ref());
+        assert_eq!(small_of(&config, 2 << 30).as_deref(), Some("u2netp"));
         assert_eq!(left(2 << 30), (2 << 30) - 700_000_000 - 96_000_000 - 110_000_000 - PREVIEW_PIXELS);
-        assert_eq!(config.preview_within(Some(1 << 30)), None);
+        assert_eq!(small_of(&config, 1 << 30), None);
         assert_eq!(left(1 << 30), (1 << 30) - 796_000_000);
-        let asked = Config { preview_model: Some(Network::embedded()), ..config };
-        assert_eq!(asked.preview_within(Some(1 << 30)), asked.preview_model);
+        let asked = Config { preview_model: Some("u2netp".to_owned()), ..config };
+        assert_eq!(small_of(&asked, 1 << 30).as_deref(), Some("u2netp"));
     }
 
     #[test]
     fn a_folder_without_the_small_model_leaves_the_one_that_is_built_in() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let large = Network::named("u2net").expect("known");
-        let config =
-            Config { default_model: large, model_dir: Some(folder.path().into()), ..Config::default() };
+        let config = Config { model_dir: Some(folder.path().into()), ..large() };
         let loads = |config: &Config| {
-            let loader = config.preview_loader(Network::embedded()).expect("it has weights");
+            let loader = config.small_entry().expect("it has weights").loader();
             loader.load(&mut |_| {}, &Stop::default()).is_ok()
         };
         assert!(loads(&config));
-        assert!(
-            !loads(&Config { preview_model: Some(Network::embedded()), ..config.clone() }),
-            "it was asked for"
-        );
+        let asked = Config { preview_model: Some("u2netp".to_owned()), ..config.clone() };
+        assert!(!loads(&asked), "it was asked for");
         std::fs::write(folder.path().join("u2netp.safetensors"), "another").expect("written");
         assert!(!loads(&config), "the folder's comes first");
     }

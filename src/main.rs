@@ -38,7 +38,7 @@ enum Sub {
     Worker(Box<WorkerArgs>),
     /// Cut out one photo without a server
     Cutout(CutoutArgs),
-    /// Print the models, or check a weights file
+    /// Print the models, check a weights file, or convert one
     #[command(subcommand)]
     Model(ModelCommand),
     /// Drive real sessions against a server and measure

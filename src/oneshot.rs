@@ -8,8 +8,7 @@ use clap::{Args, value_parser};
 use crate::config;
 use crate::cutout::image::{self, Mask, Seen};
 use crate::model::device::{Cpu, Wanted};
-use crate::model::registry::Choice;
-use crate::model::{Loader, Progress, Registry, Source, Stop};
+use crate::model::{Choice, ModelError, Progress, Registry, Source, Stop};
 use crate::protocol::options::Options;
 
 /// `warmcut cutout`.
@@ -19,7 +18,7 @@ pub struct CutoutArgs {
     pub input: PathBuf,
     /// The cutout; - is standard output
     pub output: PathBuf,
-    /// The model: NAME, or NAME=PATH with a safetensors file of its weights
+    /// The model: NAME, or NAME=PATH[@SIZE][:DTYPE] with a safetensors, PyTorch or ONNX file of its weights
     #[arg(long, default_value = "u2netp")]
     pub model: Choice,
     /// png, webp, jpg or auto [default: by the output's name, else png]
@@ -40,7 +39,7 @@ pub struct CutoutArgs {
     /// Cut to the subject's box
     #[arg(long)]
     pub crop: bool,
-    /// Folder with NAME.safetensors of the model, instead of the built-in weights
+    /// Folder with NAME.safetensors, NAME.pth or NAME.onnx of the model, instead of the built-in weights
     #[arg(long)]
     pub model_dir: Option<PathBuf>,
     /// Threads of the network [default: one per core]
@@ -84,13 +83,19 @@ impl CutoutArgs {
         ];
         let pairs = given.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
         let options = Options::from_pairs(pairs).map_err(|error| WrongArguments(error.to_string()))?;
-        self.registry().loader(self.model.network).map_err(|error| WrongArguments(error.to_string()))?;
+        // What the words alone tell; a file that is none is work that fails.
+        let by_words = |error: &ModelError| {
+            use ModelError::{NoWeights, Precision, Unknown};
+            matches!(error, Unknown { .. } | NoWeights { .. } | Precision { .. })
+        };
+        if let Some(error) = self.registry().entry(&self.model.name).err().filter(by_words) {
+            return Err(WrongArguments(error.to_string()));
+        }
         Ok(options)
     }
 
     fn registry(&self) -> Registry {
-        let files = self.model.file().into_iter().collect();
-        Registry { files, folder: self.model_dir.clone(), cpu: self.cpu, device: self.device }
+        self.model.registry(self.model_dir.as_ref(), self.cpu, self.device)
     }
 }
 
@@ -98,15 +103,14 @@ impl CutoutArgs {
 pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
     use anyhow::Context;
     let bytes = read(&args.input).with_context(|| format!("{} can't be read", args.input.display()))?;
-    let (network, registry) = (args.model.network, args.registry());
+    let entry = args.registry().entry(&args.model.name)?;
     let stop = Stop::default();
     // Only the folder or the whole path says which file it is.
-    let weights = || match registry.source(network) {
-        Some(Source::File(path)) => format!("the model {}", path.display()),
-        _ => "the built-in model".to_owned(),
+    let weights = || match &entry.source {
+        Source::File(path) => format!("the model {}", path.display()),
+        Source::Embedded(_) => "the built-in model".to_owned(),
     };
-    let loaded =
-        registry.loader(network).and_then(|loader| loader.load(&mut |_| (), &stop)).with_context(weights)?;
+    let loaded = entry.loader().load(&mut |_| (), &stop).with_context(weights)?;
     let size = loaded.size();
     let limits = image::Limits { max_pixels: args.max_pixels };
     let Seen { photo, input } = image::see(&bytes, &limits, options, size)?;

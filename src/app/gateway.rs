@@ -59,11 +59,10 @@ impl Server {
             previews: None,
             results: shared.results,
             secret: shared.secret,
-            models: vec![config.default_model.name().to_owned()],
+            models: vec![config.default_model.clone()],
             demands: Some(Demands::new(board, sizing)),
         };
-        let small = config.small_model();
-        let model = Model::of(config.preview_loader(small)?, small)?;
+        let model = Model::of(&config.small_entry()?)?;
         let pixels = Pixels::new(config.pixel_memory, config.gateway_pixel_limit());
         let own_pace = Arc::new(Pace::new(1));
         let queue = (Queue::Small, CUTOUTS, Leases::default());

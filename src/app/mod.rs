@@ -22,14 +22,14 @@ use crate::cutout::intake::{Parts, UploadLimits};
 use crate::cutout::{Blobs, Intake, Jobs, Links, Pace, Pixels, PreviewParts, Previews, Results, image};
 use crate::http::{self, Admission, App, AppState, Keys};
 use crate::model::device::{Cpu, Wanted};
-use crate::model::{Loader, Network, Registry, U2NetLoader};
+use crate::model::{Entry, Loader, Network, Registry};
 use crate::protocol::{Code, Limits, Problem};
 use crate::scale::Demands;
 use crate::session::token::Secret;
 use crate::session::{Logs, SessionBounds, Sessions};
 use crate::spool::Spool;
 use crate::telemetry;
-use crate::warmup::{Known, Pool, Settings};
+use crate::warmup::{Answer, Known, Pool, Settings};
 
 pub use worker::Worker;
 
@@ -49,8 +49,8 @@ pub struct Model {
 }
 
 impl Model {
-    fn of(loader: U2NetLoader, network: &Network) -> anyhow::Result<Self> {
-        Ok(Self { loader: Arc::new(loader), known: known_to(network)? })
+    fn of(entry: &Entry) -> anyhow::Result<Self> {
+        Ok(Self { loader: entry.loader(), known: known_to(entry)? })
     }
 }
 
@@ -66,25 +66,32 @@ pub struct Server {
 }
 
 /// The embedded model, or its weights from a folder.
-pub fn default_loader(model_dir: Option<&PathBuf>, cpu: Cpu) -> U2NetLoader {
-    let registry = Registry { folder: model_dir.cloned(), cpu, device: Wanted::Cpu, ..Registry::default() };
-    registry.loader(Network::embedded()).expect("an embedded network has weights")
+pub fn default_loader(model_dir: Option<&PathBuf>, cpu: Cpu) -> Arc<dyn Loader> {
+    let (folder, device) = (model_dir.cloned(), Wanted::Cpu);
+    embedded(&Registry { files: Vec::new(), folder, cpu, device }).loader()
 }
 
 /// The known photo and the embedded model's known answer.
 pub fn known() -> anyhow::Result<Known> {
-    known_to(Network::embedded())
+    known_to(&embedded(&Registry::default()))
+}
+
+fn embedded(registry: &Registry) -> Entry {
+    registry.entry(Network::embedded().name()).expect("an embedded network has weights")
 }
 
 /// The known photo and a model's known answer.
-pub fn known_to(network: &Network) -> anyhow::Result<Known> {
+pub fn known_to(entry: &Entry) -> anyhow::Result<Known> {
     let limits = image::Limits { max_pixels: 1 << 20 };
     let photo = image::decode(KNOWN_PHOTO, &limits)?;
-    let answer = image::decode(network.answer, &limits)?;
-    let rgb = image::network_input(&photo, network.config.size as u32)?;
+    let rgb = image::network_input(&photo, entry.size as u32)?;
+    let answer = entry.answer().map(|answer| image::decode(answer, &limits)).transpose()?;
     // Grey, so one channel says it all.
-    let cells = answer.rgb.iter().copied().step_by(3).collect();
-    Ok(Known { rgb, answer: cells, side: answer.width as usize })
+    let answer = answer.map(|answer| Answer {
+        cells: answer.rgb.iter().copied().step_by(3).collect(),
+        side: answer.width as usize,
+    });
+    Ok(Known { rgb, answer })
 }
 
 /// What every process begins with: a socket, and what tells its tasks that it ends.

@@ -18,9 +18,9 @@ use crate::warmup::{Cause, LocalPool, OwnHistory, OwnRunLog, Phase, Pool};
 impl Server {
     /// Listens and begins to warm. `process_started` is the kernel's start of the process.
     pub async fn start(config: &Config, process_started: Instant) -> anyhow::Result<Self> {
-        let network = config.default_model;
-        let default = Model::of(config.registry().loader(network)?, network)?;
-        let preview = config.preview().map(|small| Model::of(config.preview_loader(small)?, small));
+        config.tell_unused();
+        let default = Model::of(&config.default_entry()?)?;
+        let preview = config.preview()?.map(|small| Model::of(&small));
         Self::start_with(config, process_started, default, preview.transpose()?).await
     }
 

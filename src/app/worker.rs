@@ -45,8 +45,8 @@ impl Worker {
     /// Listens, joins the pool and begins to warm.
     pub async fn start(args: &WorkerArgs, process_started: Instant) -> anyhow::Result<Self> {
         let config = &args.serve;
-        let network = config.default_model;
-        Self::start_with(args, process_started, Model::of(config.registry().loader(network)?, network)?).await
+        config.tell_unused();
+        Self::start_with(args, process_started, Model::of(&config.default_entry()?)?).await
     }
 
     /// The same with another model.

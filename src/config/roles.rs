@@ -163,11 +163,8 @@ impl GatewayArgs {
         }
         self.shared.check()?;
         self.serve.check_front()?;
-        let small = self.serve.small_model();
-        self.serve
-            .preview_loader(small)
-            .map(drop)
-            .map_err(|_| ConfigError::NoWeights { flag: "--preview-model", name: small.name() })
+        let small = self.serve.small_entry();
+        small.map(drop).map_err(|error| ConfigError::asked("--preview-model", self.serve.small_name(), error))
     }
 
     /// By what the number of workers is chosen.

@@ -138,14 +138,14 @@ impl CpuNetwork {
         let (places, len) = arrange(&needs);
         let place = |n: NodeId| Place { at: places[homes[n]].clone(), size: sizes[n] };
         let sides = sides(&graph)?;
-        let bias = graph.fuse.bias.to_vec1::<f32>()?[0];
+        let bias = graph.fuse.as_ref().map_or(Ok(0.0), |fuse| fuse.bias.get(0)?.to_scalar::<f32>())?;
         // Most of a load, so all threads share it.
         let steps = graph.nodes.into_par_iter().zip(shapes).enumerate().map(|(n, (node, shape))| {
             let step = match node {
                 Node::Input => Step::Input,
                 Node::Conv { conv, inputs, residual } => {
                     let shape = shape.ok_or(ModelError::Graph { node: n })?;
-                    let finish = Finish { relu: true, adds: residual.is_some() };
+                    let finish = Finish { relu: conv.relu, adds: residual.is_some() };
                     let conv = Box::new(in_place(conv, &shape, sizes[n], finish)?);
                     Step::Conv { conv, inputs, halved: halves[n] }
                 }
@@ -281,7 +281,12 @@ fn sizes(graph: &Graph, size: usize) -> Result<Vec<Size>, ModelError> {
             Node::Input => Size { blocks: 1, height: size, width: size },
             Node::Conv { conv, inputs, .. } => {
                 let first = inputs.first().ok_or(ModelError::Graph { node: n })?;
-                Size { blocks: conv.weight.dim(0)?.div_ceil(planes::LANES), ..of(first)? }
+                let of = of(first)?;
+                Size {
+                    blocks: conv.weight.dim(0)?.div_ceil(planes::LANES),
+                    height: of.height.div_ceil(conv.stride),
+                    width: of.width.div_ceil(conv.stride),
+                }
             }
             Node::Halved(id) => {
                 let of = of(id)?;
@@ -312,7 +317,8 @@ fn shape(conv: &graph::Conv, inputs: &[NodeId], sizes: &[Size]) -> Result<ConvSh
         left -= own;
         own
     });
-    Ok(ConvShape { inputs: inputs.collect(), output, side, stride: 1, dilation: conv.dilation })
+    let graph::Conv { stride, dilation, .. } = *conv;
+    Ok(ConvShape { inputs: inputs.collect(), output, side, stride, dilation })
 }
 
 /// A convolution with its filters where the kernels want them.
@@ -325,7 +331,10 @@ fn in_place(conv: graph::Conv, shape: &ConvShape, size: Size, finish: Finish) ->
 
 /// What the head of the network sees.
 fn sides(graph: &Graph) -> Result<Vec<Side>, ModelError> {
-    let weights: Vec<f32> = graph.fuse.weight.flatten_all()?.to_vec1()?;
+    let weights: Vec<f32> = match &graph.fuse {
+        Some(fuse) => fuse.weight.flatten_all()?.to_vec1()?,
+        None => vec![1.0],
+    };
     let sides = graph.sides.iter().zip(weights).map(|((from, conv), weight)| {
         let channels = conv.weight.dim(1)?;
         let bias: Vec<f32> = conv.bias.to_vec1()?;

@@ -11,6 +11,8 @@ use std::str::FromStr;
 
 use warmcut_kernels::Level;
 
+use super::Precision;
+
 pub use gpu::{Gpu, Module};
 pub use opening::{On, Opening};
 
@@ -34,6 +36,22 @@ impl Wanted {
             wanted => wanted.to_string(),
         }
     }
+
+    /// Whether it can be a GPU at all.
+    pub fn may_be_gpu(self) -> bool {
+        gpu::IS_BUILT_IN && self != Self::Cpu
+    }
+}
+
+/// What a model is computed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Means {
+    /// What it should run on.
+    pub wanted: Wanted,
+    /// How the CPU computes, if it is that.
+    pub cpu: Cpu,
+    /// What a GPU computes in; the CPU does in f32.
+    pub precision: Precision,
 }
 
 impl fmt::Display for Wanted {

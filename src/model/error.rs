@@ -16,12 +16,24 @@ pub enum ModelError {
         reason: std::io::Error,
     },
     /// The bytes aren't what they should be.
-    #[error("{origin} is not a whole safetensors file: {reason}")]
+    #[error("{origin} can't be read as {format}: {reason}")]
     Format {
         /// Where they came from.
         origin: String,
+        /// What they would be.
+        format: &'static str,
         /// What the reader said.
         reason: String,
+    },
+    /// A checkpoint that is more than data.
+    #[error(
+        "{origin} is refused and nothing of it was run: it asks for {name} to be called, which no checkpoint of weights needs; if you trust where it comes from, save its state_dict alone"
+    )]
+    Code {
+        /// Where it came from.
+        origin: String,
+        /// What it would call.
+        name: String,
     },
     /// A tensor isn't there.
     #[error("{origin} has no tensor {name}; the network needs one of shape {expected:?}")]
@@ -45,11 +57,57 @@ pub enum ModelError {
         /// The shape it has.
         found: Vec<usize>,
     },
+    /// A convolution computes otherwise.
+    #[error("{origin}: convolution {name} has {differs}")]
+    Convolution {
+        /// Where it was found.
+        origin: String,
+        /// Its name.
+        name: String,
+        /// What it is, and what the network needs.
+        differs: String,
+    },
+    /// There are more of them.
+    #[error("{origin} has {found} convolutions, but the network needs {expected}")]
+    Convolutions {
+        /// Where they were found.
+        origin: String,
+        /// How many.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// A file is no network's.
+    #[error("{origin} fits no network that is known here: {reasons}")]
+    NoNetwork {
+        /// Where it was found.
+        origin: String,
+        /// What each of them needs.
+        reasons: String,
+    },
+    /// There is no model of that name.
+    #[error("there is no model {name:?}; there are {known}, and whatever --model NAME=PATH names")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A device computes otherwise.
+    #[error(
+        "{name} can't be computed in {precision}: the CPU computes in f32, whatever the file holds; leave :{precision} away, a file of 16 bits loads as it is"
+    )]
+    Precision {
+        /// The model.
+        name: String,
+        /// What was asked for.
+        precision: super::Precision,
+    },
     /// Nobody has said where its weights are, and they are not built in.
     #[error("there are no weights for {name}; say --model {name}=PATH")]
     NoWeights {
-        /// The network.
-        name: &'static str,
+        /// The model.
+        name: String,
     },
     /// The device can't be had.
     #[error("{device} can't be used: {reason}")]
@@ -95,6 +153,12 @@ pub enum ModelError {
         mean_limit: f32,
         /// What is allowed at most.
         max_limit: f32,
+    },
+    /// The network ran, but what it said is nothing.
+    #[error("the known photo gave {found}; these are not the weights of a network that works")]
+    NoAnswer {
+        /// What it said.
+        found: String,
     },
     /// A node sees one that isn't there: the graph was built wrongly.
     #[error("node {node} of the network is not there when it is needed")]

@@ -6,25 +6,28 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::ModelError;
-use super::weights::Parameters;
+use super::weights::{Parameters, Wanted};
 
 /// A node by its place; a node sees only those before it.
 pub(super) type NodeId = usize;
 
-/// A convolution whose padding keeps the map's size.
+/// A convolution whose padding keeps the map's size (divided by the stride).
 pub(super) struct Conv {
     /// `[output, input, side, side]`
     pub(super) weight: Tensor,
     /// `[output]`
     pub(super) bias: Tensor,
+    pub(super) stride: usize,
     pub(super) dilation: usize,
+    /// Whether what is less than nothing becomes that.
+    pub(super) relu: bool,
 }
 
 /// What a node computes.
 pub(super) enum Node {
     /// The photo.
     Input,
-    /// A convolution of concatenated maps with bias and ReLU, and a map added to the end of it.
+    /// A convolution of concatenated maps with bias and mostly ReLU, and a map added to the end of it.
     Conv { conv: Conv, inputs: Vec<NodeId>, residual: Option<NodeId> },
     /// Halved by the maximum of 2×2, an odd edge rounded up.
     Halved(NodeId),
@@ -37,33 +40,28 @@ pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
     /// Convolutions to a single channel, from several depths.
     pub(super) sides: Vec<(NodeId, Conv)>,
-    /// Weighs the sides, enlarged to the photo's size, into one map.
-    pub(super) fuse: Conv,
+    /// Weighs the sides, enlarged to the photo's size, into one map; none where there is one side.
+    pub(super) fuse: Option<Conv>,
 }
 
 impl Conv {
-    /// `side` is the kernel's.
-    pub(super) fn take(
-        weights: &mut dyn Parameters,
-        name: &str,
-        [input, output, side]: [usize; 3],
-        dilation: usize,
-    ) -> Result<Self, ModelError> {
-        let weight = weights.take(&format!("{name}.weight"), &[output, input, side, side])?;
-        let bias = weights.take(&format!("{name}.bias"), &[output])?;
-        Ok(Self { weight, bias, dilation })
+    pub(super) fn take(weights: &mut dyn Parameters, wanted: &Wanted<'_>) -> Result<Self, ModelError> {
+        let (weight, bias) = weights.convolution(wanted)?;
+        let Wanted { stride, dilation, relu, .. } = *wanted;
+        Ok(Self { weight, bias, stride, dilation, relu })
     }
 
     fn to(self, device: &Device, dtype: DType) -> Result<Self, ModelError> {
-        let put = |tensor: Tensor| tensor.to_device(device)?.to_dtype(dtype);
-        Ok(Self { weight: put(self.weight)?, bias: put(self.bias)?, dilation: self.dilation })
+        let put = |tensor: &Tensor| tensor.to_device(device)?.to_dtype(dtype);
+        Ok(Self { weight: put(&self.weight)?, bias: put(&self.bias)?, ..self })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         let (output, _, side, _) = self.weight.dims4()?;
         let padding = self.dilation * (side / 2);
         let bias = self.bias.reshape((1, output, 1, 1))?;
-        Ok(x.conv2d(&self.weight, padding, 1, self.dilation, 1)?.broadcast_add(&bias)?)
+        let map = x.conv2d(&self.weight, padding, self.stride, self.dilation, 1)?.broadcast_add(&bias)?;
+        Ok(if self.relu { map.relu()? } else { map })
     }
 }
 
@@ -80,7 +78,8 @@ impl Graph {
         let nodes = nodes.collect::<Result<_, ModelError>>()?;
         let sides = self.sides.into_iter().map(|(id, conv)| Ok((id, conv.to(device, dtype)?)));
         let sides = sides.collect::<Result<_, ModelError>>()?;
-        Ok(Self { nodes, sides, fuse: self.fuse.to(device, DType::F32)? })
+        let fuse = self.fuse.map(|fuse| fuse.to(device, DType::F32)).transpose()?;
+        Ok(Self { nodes, sides, fuse })
     }
 
     /// Bytes of weights.
@@ -89,7 +88,7 @@ impl Graph {
             Node::Conv { conv, .. } => Some(conv),
             _ => None,
         });
-        let convs = nodes.chain(self.sides.iter().map(|(_, conv)| conv)).chain([&self.fuse]);
+        let convs = nodes.chain(self.sides.iter().map(|(_, conv)| conv)).chain(&self.fuse);
         let tensors = convs.flat_map(|conv| [&conv.weight, &conv.bias]);
         tensors.map(|tensor| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64).sum()
     }
@@ -107,7 +106,7 @@ impl Graph {
                 Node::Input => photo.to_dtype(dtype)?,
                 Node::Conv { conv, inputs, residual } => {
                     let inputs = inputs.iter().map(|id| there(&maps, *id)).collect::<Result<Vec<_>, _>>()?;
-                    let map = conv.forward(&Tensor::cat(&inputs, 1)?)?.relu()?;
+                    let map = conv.forward(&Tensor::cat(&inputs, 1)?)?;
                     match residual {
                         Some(id) => (map + there(&maps, *id)?)?,
                         None => map,
@@ -128,7 +127,8 @@ impl Graph {
             let side = conv.forward(&there(&maps, *id)?)?.to_dtype(DType::F32)?;
             sides.push(enlarged(&side, photo)?);
         }
-        let fused = self.fuse.forward(&Tensor::cat(&sides, 1)?)?;
+        let sides = Tensor::cat(&sides, 1)?;
+        let fused = self.fuse.as_ref().map_or(Ok(sides.clone()), |fuse| fuse.forward(&sides))?;
         // The logistic function; candle-core has no operation of that name.
         Ok((fused.neg()?.exp()? + 1.0)?.recip()?)
     }

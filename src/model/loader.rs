@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use parking_lot::Mutex;
 
 use super::batch;
 use super::cpu::CpuNetwork;
-use super::device::{Cpu, Gpu, Module, On, Opening, Wanted};
+use super::device::{Cpu, Gpu, Means, Module, On, Opening, Wanted};
 use super::graph::Graph;
 use super::preprocess::normalised;
 use super::u2net::Config;
 use super::weights::Weights;
-use super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop};
+use super::{Loaded, Loader, ModelError, Precision, Progress, Segmenter, Source, Stop};
 
 /// What candle computes a graph with, on a GPU.
 const MODULES: [Module; 6] =
@@ -25,11 +25,10 @@ const MODULES: [Module; 6] =
 
 /// Loads one network of the family.
 pub struct U2NetLoader {
+    name: String,
     config: Config,
     source: Source,
-    cpu: Cpu,
-    wanted: Wanted,
-    dtype: DType,
+    means: Means,
     /// What it runs on, as far as that is known.
     device: Arc<Mutex<String>>,
 }
@@ -38,26 +37,27 @@ impl U2NetLoader {
     /// A network, where its weights are, and how the CPU computes it.
     pub fn new(config: Config, source: Source, cpu: Cpu) -> Self {
         let device = Arc::new(Mutex::new(Wanted::Cpu.name()));
-        Self { config, source, cpu, wanted: Wanted::Cpu, dtype: DType::F32, device }
+        let (name, means) = (config.name.to_owned(), Means { cpu, wanted: Wanted::Cpu, ..Means::default() });
+        Self { name, config, source, means, device }
     }
 
-    /// The same on another device.
+    /// The same under another name.
     #[must_use]
-    pub fn on(self, wanted: Wanted) -> Self {
-        *self.device.lock() = wanted.name();
-        Self { wanted, ..self }
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
-    /// The same with values of another type, where it runs on a GPU; the CPU's kernels compute in f32.
+    /// The same by other means.
     #[must_use]
-    pub fn in_type(self, dtype: DType) -> Self {
-        Self { dtype, ..self }
+    pub fn by(self, means: Means) -> Self {
+        *self.device.lock() = means.wanted.name();
+        Self { means, ..self }
     }
 }
 
 impl Loader for U2NetLoader {
     fn name(&self) -> &str {
-        self.config.name
+        &self.name
     }
 
     fn device(&self) -> String {
@@ -65,7 +65,7 @@ impl Loader for U2NetLoader {
     }
 
     fn load(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<Box<dyn Loaded>, ModelError> {
-        let opening = self.wanted.open(&MODULES);
+        let opening = self.means.wanted.open(&MODULES);
         let (graph, bytes) =
             Weights::with(&self.source, &Device::Cpu, report, stop, |weights| self.config.graph(weights))?;
         stop.check()?;
@@ -73,11 +73,11 @@ impl Loader for U2NetLoader {
         let size = self.config.size;
         // Planning is work of this stage, where it is known that there is something to plan.
         let (network, bytes) = match opening.is_cpu() {
-            true => planned(graph, size, self.cpu)?,
+            true => planned(graph, size, self.means.cpu)?,
             false => (Network::Graph(graph), bytes),
         };
-        let (cpu, dtype, name) = (self.cpu, self.dtype, Arc::clone(&self.device));
-        Ok(Box::new(Read { network, opening, size, bytes, cpu, dtype, name }))
+        let (config, means, name) = (self.config, self.means, Arc::clone(&self.device));
+        Ok(Box::new(Read { network, opening, config, bytes, means, name }))
     }
 }
 
@@ -108,10 +108,9 @@ fn planned(graph: Graph, size: usize, cpu: Cpu) -> Result<(Network, u64), ModelE
 struct Read {
     network: Network,
     opening: Opening,
-    size: usize,
+    config: Config,
     bytes: u64,
-    cpu: Cpu,
-    dtype: DType,
+    means: Means,
     name: Arc<Mutex<String>>,
 }
 
@@ -121,7 +120,7 @@ impl Loaded for Read {
     }
 
     fn size(&self) -> u32 {
-        self.size as u32
+        self.config.size as u32
     }
 
     fn prime(
@@ -130,7 +129,7 @@ impl Loaded for Read {
         report: &mut dyn FnMut(Progress),
         stop: &Stop,
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
-        let Self { network, opening, size, bytes, cpu, dtype, name } = *self;
+        let Self { network, opening, config, bytes, means, name } = *self;
         let waits = !opening.is_cpu();
         let placed = match opening.wait(report, stop)? {
             On::Cpu { why } => {
@@ -139,13 +138,13 @@ impl Loaded for Read {
                     tracing::warn!(why, "no GPU can be used; the model runs on the CPU");
                     report(Progress::step(format!("no GPU can be used: {why}")));
                 }
-                report(Progress::step(format!("device chosen: {}", cpu.describe())));
+                report(Progress::step(format!("device chosen: {}", means.cpu.describe())));
                 stop.check()?;
                 let (network, bytes) = match network {
-                    Network::Graph(graph) if waits => planned(graph, size, cpu)?,
+                    Network::Graph(graph) if waits => planned(graph, config.size, means.cpu)?,
                     network => (network, bytes),
                 };
-                Placed::on_cpu(network, size, bytes)
+                Placed::on_cpu(network, config, bytes)
             }
             On::Gpu(gpu) => {
                 name.lock().clone_from(&gpu.name);
@@ -154,7 +153,7 @@ impl Loaded for Read {
                 stop.check()?;
                 let Network::Graph(graph) = network else { return Err(ModelError::Graph { node: 0 }) };
                 let begun = Instant::now();
-                let placed = Placed::on_gpu(graph, gpu, size, dtype)?;
+                let placed = Placed::on_gpu(graph, gpu, config, means.precision)?;
                 let took = begun.elapsed().as_millis();
                 report(Progress::step(format!("{} bytes of weights copied in {took} ms", placed.bytes)));
                 placed
@@ -175,23 +174,23 @@ struct Placed {
     network: Network,
     /// None is the CPU.
     device: Option<Device>,
-    size: usize,
+    config: Config,
     bytes: u64,
     /// So many photos at once are worth it.
     batch: AtomicUsize,
 }
 
 impl Placed {
-    fn on_cpu(network: Network, size: usize, bytes: u64) -> Self {
-        Self { network, device: None, size, bytes, batch: AtomicUsize::new(1) }
+    fn on_cpu(network: Network, config: Config, bytes: u64) -> Self {
+        Self { network, device: None, config, bytes, batch: AtomicUsize::new(1) }
     }
 
-    fn on_gpu(graph: Graph, gpu: Gpu, size: usize, dtype: DType) -> Result<Self, ModelError> {
-        let graph = graph.to(&gpu.device, dtype)?;
+    fn on_gpu(graph: Graph, gpu: Gpu, config: Config, precision: Precision) -> Result<Self, ModelError> {
+        let graph = graph.to(&gpu.device, precision.dtype())?;
         // Copies are only begun until then.
         gpu.device.synchronize()?;
         let (bytes, network) = (graph.bytes(), Network::Graph(graph));
-        Ok(Self { network, device: Some(gpu.device), size, bytes, batch: AtomicUsize::new(1) })
+        Ok(Self { network, device: Some(gpu.device), config, bytes, batch: AtomicUsize::new(1) })
     }
 
     /// `[B, 3, size, size]` in the host's memory to the maps of each photo.
@@ -209,7 +208,8 @@ impl Placed {
 
     /// The same as one run of a graph, with photos that are of the right size.
     fn together(&self, photos: &[&[u8]]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let inputs = photos.iter().map(|rgb| normalised(rgb, self.size, &Device::Cpu));
+        let Config { size, normalise, .. } = &self.config;
+        let inputs = photos.iter().map(|rgb| normalised(rgb, *size, normalise, &Device::Cpu));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let maps = self.forward(&Tensor::cat(&inputs, 0)?);
         if let Err(ModelError::OutOfMemory { .. }) = &maps {
@@ -222,7 +222,7 @@ impl Placed {
 
 impl Segmenter for Placed {
     fn size(&self) -> u32 {
-        self.size as u32
+        self.config.size as u32
     }
 
     fn bytes(&self) -> u64 {
@@ -230,7 +230,7 @@ impl Segmenter for Placed {
     }
 
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
-        let input = normalised(rgb, self.size, &Device::Cpu)?;
+        let input = normalised(rgb, self.config.size, &self.config.normalise, &Device::Cpu)?;
         Ok(self.forward(&input)?.pop().unwrap_or_default())
     }
 
@@ -253,7 +253,7 @@ impl Segmenter for Placed {
     }
 
     fn segment_batch(&self, photos: &[&[u8]]) -> Vec<Result<Vec<f32>, ModelError>> {
-        let fits = |rgb: &&[u8]| rgb.len() == self.size * self.size * 3;
+        let fits = |rgb: &&[u8]| rgb.len() == self.config.size * self.config.size * 3;
         if matches!(self.network, Network::Cpu(_)) || !photos.iter().all(fits) {
             return photos.iter().map(|rgb| self.segment(rgb)).collect();
         }

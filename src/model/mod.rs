@@ -6,24 +6,32 @@
 //!
 //! The room must not know sessions, queues or HTTP.
 
+mod architecture;
 mod arena;
 mod batch;
+mod choice;
 mod cpu;
 pub mod device;
 mod error;
 mod graph;
 mod loader;
-mod preprocess;
-pub mod registry;
+pub mod network;
+mod precision;
+pub mod preprocess;
+mod registry;
 pub mod u2net;
 mod weights;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use architecture::Architecture;
+pub use choice::{Choice, ModelFile, model_name};
 pub use error::ModelError;
 pub use loader::U2NetLoader;
-pub use registry::{ModelFile, Network, Registry};
+pub use network::Network;
+pub use precision::Precision;
+pub use registry::{Entry, Registry};
 pub use weights::{Source, WeightsFile};
 
 /// How far a load is.

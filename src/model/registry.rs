@@ -1,149 +1,48 @@
-//! The networks by their names, and where the weights of each are.
+//! The models of this process: which network, under which name, with which weights.
+//!
+//! A known network's name promises its published weights, and a warm-up proves that they are. Any other name promises
+//! no more than a network that works; which one it is, its file says.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::device::{Cpu, Wanted};
-use super::u2net::{Config, U2NET, U2NETP};
-use super::{ModelError, Source, U2NetLoader, WeightsFile};
+use super::choice::ModelFile;
+use super::device::{Cpu, Means, Wanted};
+use super::network::{NETWORKS, Network};
+use super::{Loader, ModelError, Precision, Source, WeightsFile};
 
-/// A network that this program knows.
-pub struct Network {
-    /// How it is built.
-    pub config: Config,
-    /// What it says of the known photo, a grey PNG; see `models/known/make.py`.
-    pub answer: &'static [u8],
-    /// SHA-256 of the weights whose origin `models/README.md` tells.
-    pub sha256: &'static str,
-    /// Bytes that a process holds when it is ready and does nothing, of which this network and its maps are
-    /// most.
-    pub resident: u64,
-    /// The weights that are compiled in.
-    embedded: Option<&'static [u8]>,
-}
-
-/// All of them.
-pub static NETWORKS: [Network; 2] = [
-    Network {
-        config: U2NETP,
-        answer: include_bytes!("../../models/known/u2netp.png"),
-        sha256: "c89a1265af8aee72733dc26cff3104ef8ccf8e7d69c0d74324a2c6648c4adbd6",
-        resident: 140_000_000,
-        embedded: Some(include_bytes!("../../models/u2netp.safetensors")),
-    },
-    Network {
-        config: U2NET,
-        answer: include_bytes!("../../models/known/u2net.png"),
-        sha256: "36923692771e63f5608f89bbccb95f50002ce4b5ca5454f6f8af39d45ba715d4",
-        resident: 700_000_000,
-        embedded: None,
-    },
-];
-
-impl Network {
-    /// The one that needs no file.
-    pub fn embedded() -> &'static Self {
-        &NETWORKS[0]
-    }
-
-    /// The one of this name.
-    ///
-    /// # Errors
-    /// What there is instead, for people.
-    pub fn named(name: &str) -> Result<&'static Self, String> {
-        NETWORKS.iter().find(|network| network.name() == name).ok_or_else(|| {
-            let names: Vec<_> = NETWORKS.iter().map(Self::name).collect();
-            format!("there is no model {name:?}; there are {}", names.join(", "))
-        })
-    }
-
-    /// What it is called.
-    pub fn name(&self) -> &'static str {
-        self.config.name
-    }
-
-    /// The weights that need no file.
-    #[cfg(test)]
-    pub(super) fn source(&self) -> Option<Source> {
-        self.embedded.map(Source::Embedded)
-    }
-
-    /// Whether it needs no file.
-    pub fn is_embedded(&self) -> bool {
-        self.embedded.is_some()
-    }
-}
-
-impl fmt::Debug for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl PartialEq for Network {
-    fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
-    }
-}
-
-impl Eq for Network {}
-
-/// A network and the file of its weights: `NAME=PATH`.
+/// A model that can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelFile {
-    /// Which.
+pub struct Entry {
+    /// What it is called.
+    pub name: String,
+    /// What it is.
     pub network: &'static Network,
-    /// A safetensors file.
-    pub path: PathBuf,
+    /// The side of the square that it sees, in pixels.
+    pub size: usize,
+    /// Where its weights are.
+    pub source: Source,
+    /// What it is computed with.
+    pub means: Means,
 }
 
-impl FromStr for ModelFile {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, path) = text
-            .split_once('=')
-            .filter(|(_, path)| !path.is_empty())
-            .ok_or_else(|| "it must be NAME=PATH, as in u2net=/models/u2net.safetensors".to_owned())?;
-        Ok(Self { network: Network::named(name)?, path: path.into() })
+impl Entry {
+    /// Loads it.
+    pub fn loader(&self) -> Arc<dyn Loader> {
+        self.network.architecture.loader(self.name.clone(), self.size, self.source.clone(), self.means)
     }
-}
 
-impl ModelFile {
-    /// Whether it is a file of that network, by its header.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn check(&self) -> Result<(), ModelError> {
-        self.network.config.fits(&WeightsFile::open(&Source::File(self.path.clone()))?)
+    /// What it must say of the known photo, a grey PNG; none where nobody knows.
+    pub fn answer(&self) -> Option<&'static [u8]> {
+        let as_published = self.name == self.network.name() && self.size == self.network.architecture.size();
+        self.network.published.as_ref().filter(|_| as_published).map(|published| published.answer)
     }
-}
 
-/// A network, with a file of its weights or without: `NAME` or `NAME=PATH`.
-#[derive(Clone, Debug)]
-pub struct Choice {
-    /// Which.
-    pub network: &'static Network,
-    path: Option<PathBuf>,
-}
-
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains('=') {
-            let ModelFile { network, path } = text.parse()?;
-            return Ok(Self { network, path: Some(path) });
-        }
-        Ok(Self { network: Network::named(text)?, path: None })
-    }
-}
-
-impl Choice {
-    /// With a file.
-    pub fn file(&self) -> Option<ModelFile> {
-        self.path.clone().map(|path| ModelFile { network: self.network, path })
+    /// Bytes that a process holds when it is ready and does nothing.
+    pub fn resident(&self) -> u64 {
+        let Network { resident, maps, .. } = self.network;
+        let pixels = |side: usize| (side * side) as u64;
+        resident - maps + maps * pixels(self.size) / pixels(self.network.architecture.size())
     }
 }
 
@@ -152,7 +51,7 @@ impl Choice {
 pub struct Registry {
     /// By name; these come first.
     pub files: Vec<ModelFile>,
-    /// `NAME.safetensors` of all others, instead of the built-in weights.
+    /// `NAME.safetensors`, `NAME.pth` or `NAME.onnx` of all others, instead of the built-in weights.
     pub folder: Option<PathBuf>,
     /// How the CPU computes them.
     pub cpu: Cpu,
@@ -161,25 +60,61 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Where a network's weights are; none when nobody has said.
-    pub fn source(&self, network: &Network) -> Option<Source> {
-        if let Some(file) = self.files.iter().find(|file| file.network == network) {
-            return Some(Source::File(file.path.clone()));
-        }
-        match &self.folder {
-            Some(folder) => Some(Source::File(folder.join(format!("{}.safetensors", network.name())))),
-            None => network.embedded.map(Source::Embedded),
-        }
-    }
-
-    /// Loads a network from there.
+    /// The model of this name. Only of a name that is no known network's the file is looked into; of the
+    /// others it is enough that there should be one.
     ///
     /// # Errors
-    /// When nobody has said where its weights are.
-    pub fn loader(&self, network: &Network) -> Result<U2NetLoader, ModelError> {
-        let source = self.source(network).ok_or(ModelError::NoWeights { name: network.name() })?;
-        Ok(U2NetLoader::new(network.config, source, self.cpu).on(self.device))
+    /// When there is no such model, nobody has said where its weights are, or they can't be had as asked for.
+    pub fn entry(&self, name: &str) -> Result<Entry, ModelError> {
+        let file = self.files.iter().find(|file| file.name == name);
+        let known = Network::named(name);
+        let embedded = known.and_then(|network| network.embedded).filter(|_| self.folder.is_none());
+        let source = match (file, &self.folder, embedded) {
+            (Some(file), ..) => Source::File(file.path.clone()),
+            (None, Some(folder), _) => Source::File(within(folder, name)),
+            (None, None, Some(bytes)) => Source::Embedded(bytes),
+            (None, None, None) if known.is_some() => {
+                return Err(ModelError::NoWeights { name: name.to_owned() });
+            }
+            (None, None, None) => {
+                let known: Vec<_> = NETWORKS.iter().map(Network::name).collect();
+                return Err(ModelError::Unknown { name: name.to_owned(), known: known.join(", ") });
+            }
+        };
+        let network = match known {
+            Some(network) => network,
+            None => Network::of(&WeightsFile::open(&source)?)?,
+        };
+        let precision = file.and_then(|file| file.precision).unwrap_or_default();
+        if precision != Precision::F32 && !self.device.may_be_gpu() {
+            return Err(ModelError::Precision { name: name.to_owned(), precision });
+        }
+        let means = Means { wanted: self.device, cpu: self.cpu, precision };
+        let size = file.and_then(|file| file.size).unwrap_or(network.architecture.size());
+        Ok(Entry { name: name.to_owned(), network, size, source, means })
     }
+
+    /// Whether a folder has weights of that name.
+    pub fn has_in_folder(&self, name: &str) -> bool {
+        self.folder.as_ref().is_some_and(|folder| within(folder, name).exists())
+    }
+}
+
+impl Entry {
+    /// Whether its file is one of its network, by what tells where the tensors are.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), ModelError> {
+        self.network.architecture.fits(&WeightsFile::open(&self.source)?)
+    }
+}
+
+/// A model's file in a folder; where there is none, the one that there should be.
+fn within(folder: &Path, name: &str) -> PathBuf {
+    let files = ["safetensors", "pth", "onnx"].map(|kind| folder.join(format!("{name}.{kind}")));
+    let there = files.iter().find(|file| file.exists());
+    there.unwrap_or(&files[0]).clone()
 }
 
 #[cfg(test)]
@@ -187,7 +122,7 @@ mod tests {
     use super::*;
 
     fn describe(registry: &Registry, name: &str) -> Option<String> {
-        registry.source(Network::named(name).expect("known")).map(|source| match source {
+        registry.entry(name).ok().map(|entry| match entry.source {
             Source::Embedded(_) => "embedded".to_owned(),
             Source::File(path) => path.display().to_string(),
         })
@@ -198,7 +133,6 @@ mod tests {
         let mut registry = Registry::default();
         assert_eq!(describe(&registry, "u2netp").as_deref(), Some("embedded"));
         assert_eq!(describe(&registry, "u2net"), None);
-        assert!(registry.loader(&NETWORKS[1]).is_err());
         registry.folder = Some("/models".into());
         assert_eq!(describe(&registry, "u2netp").as_deref(), Some("/models/u2netp.safetensors"));
         assert_eq!(describe(&registry, "u2net").as_deref(), Some("/models/u2net.safetensors"));
@@ -207,18 +141,29 @@ mod tests {
     }
 
     #[test]
-    fn a_file_needs_a_known_name_and_a_path() {
-        for (text, says) in
-            [("u2net", "NAME=PATH"), ("u2net=", "NAME=PATH"), ("u3=/a", "there are u2netp, u2net")]
-        {
-            let error = text.parse::<ModelFile>().expect_err("wrong");
-            assert!(error.contains(says), "{text}: {error}");
-        }
+    fn a_folder_may_hold_other_formats() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = Registry { folder: Some(folder.path().into()), ..Registry::default() };
+        assert!(!registry.has_in_folder("u2net"));
+        std::fs::write(folder.path().join("u2net.onnx"), "").expect("written");
+        assert!(registry.has_in_folder("u2net"));
+        assert!(describe(&registry, "u2net").is_some_and(|path| path.ends_with("u2net.onnx")));
     }
 
     #[test]
-    fn a_network_has_its_parameters() {
-        let parameters = NETWORKS.each_ref().map(|network| network.config.parameters());
-        assert_eq!(parameters, [1_125_485, 43_981_069]);
+    fn a_name_of_its_own_is_whatever_network_its_file_holds() {
+        let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/models/u2netp.safetensors");
+        let file = |more: &str| format!("best={weights}{more}").parse::<ModelFile>().expect("right");
+        let registry = |more| Registry { files: vec![file(more)], ..Registry::default() };
+        let entry = registry("@256").entry("best").expect("U²-NetP");
+        assert_eq!((entry.network.name(), entry.size, entry.answer()), ("u2netp", 256, None));
+        assert!(entry.resident() < Network::embedded().resident);
+        let published = Registry::default().entry("u2netp").expect("built in");
+        assert!(published.answer().is_some() && published.resident() == Network::embedded().resident);
+        let on_cpu = Registry { device: Wanted::Cpu, ..registry(":bf16") };
+        let error = on_cpu.entry("best").expect_err("no such arithmetic").to_string();
+        assert!(error.contains("the CPU computes in f32"), "{error}");
+        let error = registry("").entry("worst").expect_err("no such model").to_string();
+        assert!(error.contains("there are u2netp, u2net, isnet"), "{error}");
     }
 }

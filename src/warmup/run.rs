@@ -191,8 +191,8 @@ fn prove(
     stop: &Stop,
 ) -> Result<Arc<dyn Segmenter>, ModelError> {
     let (segmenter, map) = loaded.prime(&known.rgb, report, stop)?;
-    known.validate(&map, size)?;
-    report(Progress::step("the known photo gave the known answer"));
+    let proved = known.validate(&map, size)?;
+    report(Progress::step(proved));
     segmenter.tune(&known.rgb, report, stop)?;
     Ok(segmenter)
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 const WEIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/u2netp.safetensors");
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/files");
 const PHOTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cat.jpg");
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -36,7 +37,12 @@ fn wrong_weights(folder: &Path) -> Vec<(String, &'static str)> {
         (folder.to_str().unwrap().to_owned(), "not a file"),
         (write("page.safetensors", b"<!DOCTYPE html><title>404</title>"), "it is a page (HTML"),
         (write("torn.safetensors", &whole[..whole.len() / 2]), "bytes"),
-        (write("torch.safetensors", b"PK\x03\x04 and so on"), "PyTorch checkpoint"),
+        (write("page.pth", b"<html><title>Quota exceeded</title></html>"), "it is a page (HTML"),
+        (write("torn.pth", b"PK\x03\x04 and so on"), "as a PyTorch checkpoint: its list of files is missing"),
+        (FILES.to_owned() + "/calls.pth", "nothing of it was run: it asks for posix.system to be called"),
+        (FILES.to_owned() + "/calls-pickles.pth", "it asks for posix.system to be called"),
+        (FILES.to_owned() + "/compressed.pth", "compressed"),
+        (FILES.to_owned() + "/outside.onnx", "external data"),
     ]
 }
 
@@ -144,7 +150,15 @@ fn a_model_that_cannot_serve_keeps_a_server_from_starting() {
     };
     serve(&["--default-model", "u3net"], "there are u2netp, u2net");
     serve(&["--preview-model", "u3net"], "there are u2netp, u2net");
-    serve(&["--model", "u3net=/nowhere"], "there are u2netp, u2net");
+    serve(&["--model", "u3net=/nowhere"], "can't be read");
+    serve(&["--model", "preview=/nowhere"], "previews");
+    let another = format!("best={FILES}/archive.pth");
+    serve(
+        &["--model", &another],
+        "archive.pth fits no network that is known here: u2netp: archive.pth has no tensor",
+    );
+    serve(&["--model", &format!("u2netp={WEIGHTS}@100")], "multiple of 32");
+    serve(&["--model", &format!("u2netp={WEIGHTS}:bf16")], "the CPU computes in f32");
     serve(&["--model", WEIGHTS], "NAME=PATH");
     serve(&["--default-model", "u2net"], "--model u2net=PATH");
     serve(&["--preview-model", "u2net"], "--model u2net=PATH");
@@ -169,14 +183,22 @@ fn one_photo_is_cut_out_by_the_model_that_is_asked_for() {
     let out = folder.path().join("cat.png");
     let cutout = |model: &str| warmcut(&["cutout", PHOTO, out.to_str().unwrap(), "--model", model], &[]);
     let (code, says) = cutout("u3net");
-    assert_eq!(code, Some(2), "{says}");
+    assert!(code == Some(2) && says.contains("there are u2netp, u2net, isnet"), "{says}");
+    let (code, says) = cutout(&format!("u2netp={WEIGHTS}:f16"));
+    assert!(code == Some(2) && says.contains("the CPU computes in f32"), "{says}");
+    let (code, says) = cutout(&format!("mine={FILES}/calls.pth"));
+    assert!(code == Some(1) && says.contains("posix.system"), "{says}");
     let (code, says) = cutout("u2net");
     assert!(code == Some(2) && says.contains("u2net=PATH"), "{says}");
     let (code, says) = cutout("u2net=/nowhere/u2net.safetensors");
     assert!(code == Some(1) && says.contains("/nowhere/u2net.safetensors"), "{says}");
     assert!(!out.exists());
     assert_eq!(cutout(&format!("u2netp={WEIGHTS}")).0, Some(0));
-    assert!(out.exists());
+    let as_published = std::fs::read(&out).unwrap();
+    assert_eq!(cutout(&format!("mine={WEIGHTS}")).0, Some(0));
+    assert!(std::fs::read(&out).unwrap() == as_published, "the same network under another name");
+    assert_eq!(cutout(&format!("mine={WEIGHTS}@160")).0, Some(0));
+    assert!(std::fs::read(&out).unwrap() != as_published, "on a smaller photo");
 }
 
 #[test]
@@ -206,17 +228,16 @@ fn the_models_are_listed() {
     let lines: Vec<_> = says.lines().collect();
     assert!(lines[0].starts_with("u2netp: 1.1 million") && lines[0].ends_with("built in"), "{says}");
     assert!(lines[1].starts_with("u2net: 44.0 million") && lines[1].contains("u2net=PATH"), "{says}");
+    assert!(lines[2].starts_with("isnet: 44.0 million parameters, sees 1024x1024"), "{says}");
 }
 
 #[test]
 fn a_weights_file_is_checked_to_its_answer() {
     let (code, says) = printed(&["model", "check", WEIGHTS]);
     assert_eq!(code, Some(0), "{says}");
-    assert!(says.contains("238 tensors of F32, 4501940 bytes"), "{says}");
-    assert!(
-        says.contains("u2netp: yes, the published weights; the known photo gave the known answer on cpu"),
-        "{says}"
-    );
+    assert!(says.contains("safetensors: 238 tensors of F32, 4501940 bytes"), "{says}");
+    let yes = "u2netp: yes, a published file; the known photo gave the known answer on cpu";
+    assert!(says.contains(yes), "{says}");
     assert!(says.contains("u2net: no; u2netp.safetensors: tensor stage1.rebnconv1.conv_s1.weight"), "{says}");
 
     let folder = tempfile::tempdir().unwrap();
@@ -227,9 +248,62 @@ fn a_weights_file_is_checked_to_its_answer() {
     std::fs::write(&silent, bytes).unwrap();
     let (code, says) = printed(&["model", "check", silent.to_str().unwrap()]);
     assert_eq!(code, Some(1), "{says}");
-    assert!(says.contains("u2netp: its tensors fit, but the known photo gave a wrong answer"), "{says}");
+    assert!(
+        says.contains("u2netp: its tensors fit, but the known photo gave a map of one value, 0.500"),
+        "{says}"
+    );
+    // Trained anew, as it were: the last convolution sees its maps in another order.
+    let anew = folder.path().join("anew.safetensors");
+    let mut bytes = std::fs::read(WEIGHTS).unwrap();
+    let outconv = values + offset(&bytes, "outconv.weight");
+    bytes[outconv..outconv + 24].rotate_left(4);
+    std::fs::write(&anew, bytes).unwrap();
+    let (code, says) = printed(&["model", "check", anew.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(
+        says.contains("u2netp: other weights than the published ones") && says.contains("--model mine="),
+        "{says}"
+    );
     for (path, why) in wrong_weights(folder.path()) {
         let (code, says) = warmcut(&["model", "check", &path], &[]);
         assert!(code == Some(1) && says.contains(why), "{path}: {says}");
+    }
+}
+
+/// Where a tensor of a safetensors file begins, behind the header.
+fn offset(bytes: &[u8], name: &str) -> usize {
+    let (_, header) = safetensors::SafeTensors::read_metadata(bytes).unwrap();
+    header.info(name).unwrap().data_offsets.0
+}
+
+#[test]
+fn weights_are_converted_to_the_published_bytes_and_to_half_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (whole, half) = (path("u2netp.safetensors"), path("half.safetensors"));
+    std::fs::write(&whole, "what was there before").unwrap();
+    let (code, says) = printed(&["model", "convert", WEIGHTS, &whole]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(says.contains("the published weights of u2netp in f32, from safetensors"), "{says}");
+    assert!(std::fs::read(&whole).unwrap() == std::fs::read(WEIGHTS).unwrap());
+
+    assert_eq!(printed(&["model", "convert", WEIGHTS, &half, "--dtype", "f16"]).0, Some(0));
+    let (code, says) = printed(&["model", "check", &half]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(says.contains("238 tensors of F16, 2250970 bytes"), "{says}");
+    assert!(says.contains("u2netp: yes; the known photo gave the known answer"), "{says}");
+
+    for (input, says) in wrong_weights(folder.path()) {
+        let (code, said) = warmcut(&["model", "convert", &input, &path("none.safetensors")], &[]);
+        assert!(code == Some(1) && said.contains(says), "{input}: {said}");
+    }
+    let (code, said) = warmcut(&["model", "convert", WEIGHTS, "/nowhere/at.safetensors"], &[]);
+    assert!(code == Some(1) && said.contains("/nowhere/at.safetensors can't be written"), "{said}");
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name == "none.safetensors"), "{left:?}");
+    for wrong in [&["model", "convert", WEIGHTS][..], &["model", "convert", WEIGHTS, &half, "--dtype", "f8"]]
+    {
+        assert_eq!(warmcut(wrong, &[]).0, Some(2), "{wrong:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use tokio_tungstenite::tungstenite::Message;
-use warmcut::app::default_loader;
+use warmcut::app::{Model, default_loader, known};
 use warmcut::config::Warm;
 use warmcut::model::device::Cpu;
 
@@ -73,7 +73,7 @@ async fn a_socket_that_a_restart_ends_is_told_why() {
 #[tokio::test]
 async fn a_model_file_that_is_missing_is_named_without_its_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let loader = Arc::new(default_loader(Some(&folder.path().to_owned()), Cpu::default()));
+    let loader = default_loader(Some(&folder.path().to_owned()), Cpu::default());
     let app = TestApp::spawn_loader(loader, Arc::default(), |config| config.warm = Warm::Intent).await;
     let mut channel = app.sse("trigger=hover").await;
     let events = channel.until(is("problem", "")).await;
@@ -88,4 +88,35 @@ async fn a_model_file_that_is_missing_is_named_without_its_folder() {
     for text in [&told[0], &told[2], &told[3], &told[4]] {
         assert!(text.contains("u2netp.safetensors"), "the reason is still told: {text}");
     }
+}
+
+/// The server was started with a good file, which is checked then; later another one stands in its place.
+#[tokio::test]
+async fn a_model_file_that_goes_bad_fails_the_warm_up_with_the_reason_and_the_server_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let good = std::fs::read(root.join("models/u2netp.safetensors")).unwrap();
+    let made = |name: &str| std::fs::read(root.join("tests/models/files").join(name)).unwrap();
+    let file = folder.path().join("u2netp.safetensors");
+    std::fs::write(&file, &good).unwrap();
+    let loader = default_loader(Some(&folder.path().to_owned()), Cpu::default());
+    let model = Model { loader, known: known().unwrap() };
+    let app = TestApp::spawn_model(model, None, Arc::default(), |config| config.warm = Warm::Intent).await;
+    for (bytes, says) in [
+        (good[..good.len() / 2].to_vec(), "u2netp.safetensors can't be read as safetensors: it has"),
+        (b"<html>404</html>".to_vec(), "it is a page (HTML or XML)"),
+        (made("calls.pth"), "nothing of it was run: it asks for posix.system to be called"),
+        (made("archive.pth"), "has no tensor stage1.rebnconvin.conv_s1.weight"),
+        (made("raw.onnx"), "tensor stage1.rebnconvin.conv_s1.weight has shape [2, 1, 3, 3]"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let (status, told) = app.post("/warmup", "").await;
+        assert!(status == 503 && told.to_string().contains(says), "{says}: {told}");
+        assert_eq!(app.get("/livez").await.0, 200, "{says}");
+        let (_, ready) = app.get("/readyz").await;
+        assert!(ready.to_string().contains(says), "{ready}");
+    }
+    std::fs::write(&file, &good).unwrap();
+    let (status, told) = app.post("/warmup", "").await;
+    assert_eq!(status, 200, "{told}");
 }

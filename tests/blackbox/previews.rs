@@ -119,13 +119,15 @@ async fn the_small_model_can_be_asked_for_and_wakes_nothing() {
     let cut = app.http.post(app.url("/v1/cutouts?model=preview")).body(photo(1)).send().await.unwrap();
     assert_eq!(cut.status(), 200);
     assert!(!cut.headers().contains_key("warmcut-degraded"));
+    let by_name = app.http.post(app.url("/v1/cutouts?model=small")).body(photo(1)).send().await.unwrap();
+    assert_eq!(by_name.headers()["warmcut-cached"], "true", "by the same model");
     let (status, problem) = app.post("/v1/cutouts?model=large", photo(1)).await;
     assert_eq!((status, &problem["code"]), (404, &"unknown_model".into()));
-    assert!(problem["message"].as_str().unwrap().ends_with("scripted, preview"), "{problem}");
+    assert!(problem["message"].as_str().unwrap().ends_with("scripted, small, preview"), "{problem}");
     assert_eq!(*app.script.loaded.lock().unwrap(), 0, "the large model sleeps");
 
     let (_, opened) = app.post("/v1/sessions", "").await;
-    assert_eq!(opened["models"], json!(["scripted", "preview"]));
+    assert_eq!(opened["models"], json!(["scripted", "small", "preview"]));
     let session = Session::of(&opened);
     let mut channel = app.resume(&session, None).await;
     app.upload(&session, "upload=u1&model=preview", data("cat.jpg")).await;

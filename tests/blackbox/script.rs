@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 
 use warmcut::model::{Loaded, Loader, ModelError, Progress, Segmenter, Stop};
-use warmcut::warmup::Known;
+use warmcut::warmup::{Answer, Known};
 
 const SIZE: usize = 32;
 
@@ -162,6 +162,6 @@ fn map() -> Vec<f32> {
 
 pub fn known() -> Known {
     let inside = |n: usize| (1..3).contains(&(n / 4)) && (1..3).contains(&(n % 4));
-    let answer = (0..16).map(|n| if inside(n) { 255 } else { 0 }).collect();
-    Known { rgb: vec![0; SIZE * SIZE * 3], answer, side: 4 }
+    let cells = (0..16).map(|n| if inside(n) { 255 } else { 0 }).collect();
+    Known { rgb: vec![0; SIZE * SIZE * 3], answer: Some(Answer { cells, side: 4 }) }
 }

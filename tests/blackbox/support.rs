@@ -61,13 +61,23 @@ impl TestApp {
         script: Arc<Script>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        let model = |loader| Model { loader, known: known() };
+        Self::spawn_model(model(loader), small.map(model), script, change).await
+    }
+
+    /// A server with models that are proven by answers of their own.
+    pub async fn spawn_model(
+        model: Model,
+        small: Option<Model>,
+        script: Arc<Script>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config { listen: Some(([127, 0, 0, 1], 0).into()), ..Config::default() };
         change(&mut config);
         // Several tests in one process: the first one chooses.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let now = tokio::time::Instant::now();
-        let model = |loader| Model { loader, known: known() };
-        let server = Server::start_with(&config, now, model(loader), small.map(model)).await;
+        let server = Server::start_with(&config, now, model, small).await;
         let server = server.expect("the server starts");
         let address = server.address;
         let (stop, stopped) = oneshot::channel();

@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """Convert a network whose export kept its batch norms.
 
-    python tests/models/batch_norms.py NAME MODEL.onnx
+    python tests/models/batch_norms.py NAME MODEL.onnx WARMCUT
 
 The public files have theirs folded in. Each convolution with a ReLU behind it is taken apart again into another
-one and a batch norm, by numbers that look random; converting that must give what converting the file gives.
+one and a batch norm, by numbers that look random; converting that must give what converting the file gives, by `models/convert.py` and by the program.
 """
 
 import pathlib
+import subprocess
 import sys
+import tempfile
 
 import numpy
 import onnx
 from onnx import helper, numpy_helper
+from safetensors.numpy import load_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "models"))
 
@@ -51,15 +54,22 @@ def take_apart(graph):
 
 
 def main():
-    name, path = sys.argv[1:]
-    graph = onnx.load(path).graph
+    name, path, warmcut = sys.argv[1:]
+    model = onnx.load(path)
+    graph = model.graph
     expected = convert(graph, NETWORKS[name])
     take_apart(graph)
     found = convert(graph, NETWORKS[name])
-    apart = max(float(numpy.abs(found[key] - value).max()) for key, value in expected.items())
-    print(f"{name} with its batch norms: {apart:.1e} apart at most")
-    if found.keys() != expected.keys() or not apart < 1e-5:
-        raise SystemExit("the conversion folds batch norms wrongly")
+    with tempfile.TemporaryDirectory() as folder:
+        kept, converted = f"{folder}/kept.onnx", f"{folder}/converted.safetensors"
+        onnx.save(model, kept)
+        subprocess.run([warmcut, "model", "convert", kept, converted], check=True)
+        ours = load_file(converted)
+    for who, found in ("convert.py", found), (warmcut, ours):
+        apart = max(float(numpy.abs(found[key] - value).max()) for key, value in expected.items())
+        print(f"{name} with its batch norms, by {who}: {apart:.1e} apart at most")
+        if found.keys() != expected.keys() or not apart < 1e-5:
+            raise SystemExit("the conversion folds batch norms wrongly")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ MEAN, MAX = 1e-4, 1e-3
 # Of ONNX Runtime's time, on a processor with AVX-512.
 WANTED = 0.4
 THREADS = 2
-SIZE = 320
+SIZES = {"u2netp": 320, "u2net": 320, "isnet": 1024}
+# Of which there are no real weights (see isnet.py): it is given noise instead of photos, and serves nothing.
+MADE = {"isnet"}
 WARM_UP, TURNS = 3, 15
 # Seconds between two runs: a runtime's threads spin for a while after their work, and the next one would
 # pay for it.
@@ -55,7 +57,7 @@ class Program:
 
     def map_of(self, photo):
         self.run(photo)
-        return numpy.fromfile(photo.with_suffix(".map"), "<f4").reshape(SIZE, SIZE)
+        return numpy.fromfile(photo.with_suffix(".map"), "<f4")
 
     def peak(self):
         """Megabytes."""
@@ -67,21 +69,29 @@ class Program:
         self.process.wait()
 
 
-def onnx_runtime(model):
+def normalised(rgb, name):
+    """What the network sees of RGB8."""
+    if name == "isnet":
+        return (rgb.astype("float32") / 255 - numpy.float32(0.5)).transpose(2, 0, 1)[None]
+    return preprocess(Image.fromarray(rgb))
+
+
+def onnx_runtime(name, model):
     """What `Program` runs of ONNX Runtime, in a process of its own so that its memory is its own."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    (name, fused) = session.get_inputs()[0].name, session.get_outputs()[0].name
-    still = numpy.zeros((SIZE, SIZE, 3), "uint8")
+    (photo, fused) = session.get_inputs()[0].name, session.get_outputs()[0].name
+    size = SIZES[name]
+    still = numpy.zeros((size, size, 3), "uint8")
     for line in sys.stdin:
         path = line.strip() and pathlib.Path(line.strip())
-        rgb = numpy.fromfile(path, "uint8").reshape(SIZE, SIZE, 3) if path else still
-        photo = preprocess(Image.fromarray(rgb))
+        rgb = numpy.fromfile(path, "uint8").reshape(size, size, 3) if path else still
+        seen = normalised(rgb, name)
         begun = time.perf_counter()
-        (found,) = session.run([fused], {name: photo})
+        (found,) = session.run([fused], {photo: seen})
         took = (time.perf_counter() - begun) * 1e3
         if path:
             found.astype("<f4").tofile(path.with_suffix(".map"))
@@ -114,10 +124,16 @@ def serve(args):
         server.wait()
 
 
-def photos(folder):
+def photos(folder, name):
     """The samples as the network sees them: resampled here, so that both see the same pixels."""
+    size = SIZES[name]
+    if name in MADE:
+        path = folder / "noise.rgb"
+        path.write_bytes(numpy.random.default_rng(1).integers(0, 256, size * size * 3, "uint8").tobytes())
+        yield path
+        return
     for sample in sorted((ROOT / "static" / "samples").glob("*.jpg")):
-        rgb = Image.open(sample).convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        rgb = Image.open(sample).convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
         path = folder / f"{sample.stem}.rgb"
         path.write_bytes(rgb.tobytes())
         yield path
@@ -125,20 +141,21 @@ def photos(folder):
 
 def main():
     if sys.argv[1:2] == ["--peer"]:
-        return onnx_runtime(sys.argv[2])
+        return onnx_runtime(*sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("name", "onnx", "weights", "bench", "warmcut"):
         parser.add_argument(name)
     args = parser.parse_args()
 
-    serve(args)
+    if args.name not in MADE:
+        serve(args)
     subprocess.run([args.warmcut, "model", "check", args.weights], check=True)
-    peer = Program(sys.executable, __file__, "--peer", args.onnx)
+    peer = Program(sys.executable, __file__, "--peer", args.name, args.onnx)
     model = f"{args.name}={args.weights}"
     ours = Program(args.bench, "--on-request", "--threads", THREADS, "--model", model)
     differs = False
     with tempfile.TemporaryDirectory() as folder:
-        for photo in photos(pathlib.Path(folder)):
+        for photo in photos(pathlib.Path(folder), args.name):
             apart = numpy.abs(ours.map_of(photo) - peer.map_of(photo))
             mean, most = apart.mean(), apart.max()
             print(f"{args.name} on {photo.stem}: {mean:.2e} apart in the mean, {most:.2e} at most")

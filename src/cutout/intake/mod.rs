@@ -10,8 +10,8 @@ mod sweep;
 mod tests;
 mod writer;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -102,8 +102,11 @@ impl Intake {
     /// Nothing on its way.
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { logs, jobs, pool, blobs, results, links, limits, mut models, previews } = parts;
-        if previews.is_some() {
-            models.push(PREVIEW_MODEL.to_owned());
+        if let Some(previews) = &previews {
+            // By its name, and by what it is for.
+            models.extend([previews.model(), PREVIEW_MODEL].map(str::to_owned));
+            let mut seen = HashSet::new();
+            models.retain(|model| seen.insert(model.clone()));
         }
         Arc::new(Self {
             receiving: Mutex::default(),
@@ -249,7 +252,10 @@ impl Intake {
 
     /// Who makes the cutout when the small model is asked for, and is another than the default one.
     fn small(&self, options: &Options) -> Option<&Arc<Previews>> {
-        self.previews.as_ref().filter(|_| options.by_preview_model())
+        self.previews.as_ref().filter(|previews| {
+            let by_name = |name: &str| name == previews.model() && name != self.models[0];
+            options.by_preview_model() || options.model.as_deref().is_some_and(by_name)
+        })
     }
 
     /// Whether a photo with these options waits for the pool's model.

@@ -11,7 +11,7 @@ use crate::model::{Loaded, ModelError, Progress, Segmenter, Stop};
 use crate::protocol::{Code, JobStatus, RunId, UploadId};
 use crate::session::token::Secret;
 use crate::session::{EventKey, Logs, MemoryLogs, Read};
-use crate::warmup::{Cause, PoolError, PoolState};
+use crate::warmup::{Answer, Cause, PoolError, PoolState};
 
 const SIZE: usize = 4;
 
@@ -130,7 +130,7 @@ async fn fixture(load: Option<Gate>, run: Option<Gate>) -> Fixture {
         results: Arc::new(MemoryResults::new(Arc::clone(&blobs), Duration::from_secs(60), 100_000)),
         links: Links::new(Secret::random()),
         loader: Arc::new(Small { load: SyncMutex::new(load), runs: Arc::new(SyncMutex::new(run)) }),
-        known: Known { rgb: Vec::new(), answer: vec![255], side: 1 },
+        known: Known { rgb: Vec::new(), answer: Some(Answer { cells: vec![255], side: 1 }) },
         limits: Limits { max_pixels: 10_000 },
         pixels: Pixels::new(1 << 20, None),
         cutout_pixels: Pixels::new(1 << 20, None),

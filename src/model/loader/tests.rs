@@ -1,7 +1,7 @@
 //! A graph as a GPU runs it: in half precision, several photos at once. On the CPU, or on the device that
 //! `WARMCUT_TEST_DEVICE` names.
 
-use super::super::registry::Network as Known;
+use super::super::network::Network as Known;
 use super::super::u2net::U2NETP;
 use super::*;
 
@@ -21,12 +21,17 @@ fn gpu() -> Gpu {
     }
 }
 
+fn source() -> Source {
+    Source::Embedded(Known::embedded().embedded.expect("built in"))
+}
+
 /// U²-NetP's own weights at a smaller size.
-fn placed(dtype: DType) -> Placed {
-    let source = Known::embedded().source().expect("built in");
+fn placed(precision: Precision) -> Placed {
+    let source = source();
     let build = |weights: &mut Weights<'_>| U2NETP.graph(weights);
     let read = Weights::with(&source, &Device::Cpu, &mut |_| (), &Stop::default(), build);
-    Placed::on_gpu(read.expect("weights").0, gpu(), SIZE, dtype).expect("in place")
+    let config = Config { size: SIZE, ..U2NETP };
+    Placed::on_gpu(read.expect("weights").0, gpu(), config, precision).expect("in place")
 }
 
 /// A light square on a dark ground; another `seed` is another place.
@@ -46,7 +51,7 @@ fn farthest(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn photos_of_a_batch_have_the_maps_that_they_have_alone() {
-    let placed = placed(DType::F32);
+    let placed = placed(Precision::F32);
     let photos: Vec<_> = (0..3).map(|seed| photo(8 * seed)).collect();
     let photos: Vec<&[u8]> = photos.iter().map(Vec::as_slice).collect();
     let maps = placed.segment_batch(&photos);
@@ -62,7 +67,7 @@ fn photos_of_a_batch_have_the_maps_that_they_have_alone() {
 
 #[test]
 fn a_photo_of_another_size_fails_alone() {
-    let placed = placed(DType::F32);
+    let placed = placed(Precision::F32);
     let (right, wrong) = (photo(0), vec![0; 7]);
     let maps = placed.segment_batch(&[&right, &wrong]);
     assert!(maps[0].is_ok());
@@ -71,30 +76,30 @@ fn a_photo_of_another_size_fails_alone() {
 
 #[test]
 fn half_precision_takes_half_the_memory_and_says_nearly_the_same() {
-    let whole = placed(DType::F32);
+    let whole = placed(Precision::F32);
     let map = whole.segment(&photo(0)).expect("a map");
     let (low, high) =
         map.iter().fold((1.0_f32, 0.0_f32), |(low, high), value| (low.min(*value), high.max(*value)));
     assert!(high - low > 0.5, "a map of one grey proves nothing: {low} to {high}");
     // A cell of the known answer moves by 0.026 in f16 and by 0.075 in bf16 (models/README.md), a single pixel by more.
-    for (dtype, mean_bound, bound) in [(DType::F16, 0.002, 0.05), (DType::BF16, 0.02, 0.4)] {
-        let half = placed(dtype);
+    for (precision, mean_bound, bound) in [(Precision::F16, 0.002, 0.05), (Precision::BF16, 0.02, 0.4)] {
+        let half = placed(precision);
         // candle's own operations on the CPU convolve in f16 and not in bfloat16.
-        if dtype == DType::BF16 && half.device.as_ref().is_some_and(Device::is_cpu) {
+        if precision == Precision::BF16 && half.device.as_ref().is_some_and(Device::is_cpu) {
             continue;
         }
-        assert!(half.bytes() < whole.bytes() * 51 / 100, "{dtype:?}: {} bytes", half.bytes());
+        assert!(half.bytes() < whole.bytes() * 51 / 100, "{precision}: {} bytes", half.bytes());
         let found = half.segment(&photo(0)).expect("a map");
         let off = farthest(&map, &found);
         let mean = map.iter().zip(&found).map(|(a, b)| (a - b).abs()).sum::<f32>() / map.len() as f32;
-        println!("{dtype:?}: {mean:.5} in the mean, {off:.4} at most");
-        assert!(mean < mean_bound && off < bound, "{dtype:?}: {mean} in the mean, {off} at most");
+        println!("{precision}: {mean:.5} in the mean, {off:.4} at most");
+        assert!(mean < mean_bound && off < bound, "{precision}: {mean} in the mean, {off} at most");
     }
 }
 
 #[test]
 fn tuning_measures_where_there_is_a_gpu_and_says_so() {
-    let placed = placed(DType::F32);
+    let placed = placed(Precision::F32);
     let mut said = Vec::new();
     placed.tune(&photo(0), &mut |progress| said.extend(progress.detail), &Stop::default()).expect("measured");
     assert!(said.len() == 1 && said[0].starts_with("a photo takes "), "{said:?}");
@@ -103,7 +108,8 @@ fn tuning_measures_where_there_is_a_gpu_and_says_so() {
 
 #[test]
 fn a_loader_names_the_device_that_was_asked_for_until_it_knows_better() {
-    let loader = |wanted| U2NetLoader::new(U2NETP, Source::Embedded(&[]), Cpu::default()).on(wanted);
+    let means = |wanted| Means { wanted, ..Means::default() };
+    let loader = |wanted| U2NetLoader::new(U2NETP, Source::Embedded(&[]), Cpu::default()).by(means(wanted));
     assert_eq!(loader(Wanted::Cpu).device(), "cpu");
     assert_eq!(loader(Wanted::Cuda(3)).device(), "cuda:3");
 }
@@ -111,9 +117,9 @@ fn a_loader_names_the_device_that_was_asked_for_until_it_knows_better() {
 /// In a build without CUDA, and in one with it where no driver is; on a machine with a GPU, that GPU.
 #[test]
 fn auto_runs_on_something_and_names_it() {
-    let source = Known::embedded().source().expect("built in");
+    let source = source();
     let config = Config { size: SIZE, ..U2NETP };
-    let loader = U2NetLoader::new(config, source, Cpu::default()).on(Wanted::Auto);
+    let loader = U2NetLoader::new(config, source, Cpu::default()).by(Means::default());
     let (mut said, stop) = (Vec::new(), Stop::default());
     let loaded = loader.load(&mut |_| (), &stop).expect("loaded");
     let (_, map) =

@@ -51,7 +51,7 @@ async fn a_run_that_the_servers_end_cuts_short_is_aborted_and_not_failed() {
     let (open, gate) = std::sync::mpsc::channel();
     let loader = Arc::new(Hanging(SyncMutex::new(Some(gate))));
     let logs = Arc::new(MemoryLogs::default());
-    let known = Arc::new(Known { rgb: Vec::new(), answer: Vec::new(), side: 1 });
+    let known = Arc::new(Known { rgb: Vec::new(), answer: None });
     let now = Instant::now();
     let settings = Settings {
         stage_timeout: Duration::from_secs(60),
