@@ -59,8 +59,8 @@ pub static NETWORKS: [Network; 3] = [
     Network {
         architecture: Architecture::U2Net(ISNET),
         published: None,
-        resident: 1_400_000_000,
-        maps: 800_000_000,
+        resident: 820_000_000,
+        maps: 200_000_000,
         embedded: None,
     },
 ];
