@@ -132,13 +132,18 @@ pub fn pack(chw: &[f32], channels: usize, out: &mut PlaneMut<'_>) {
 
 /// To `[C][H][W]`.
 pub fn unpack(plane: &Plane<'_>, channels: usize) -> Vec<f32> {
-    let mut chw = Vec::with_capacity(channels * plane.height * plane.width);
-    for channel in 0..channels {
+    let pixels = plane.height * plane.width;
+    let mut chw = vec![0.0; channels * pixels];
+    // A block's channels together, or each of its cache lines would be read sixteen times.
+    chw.par_chunks_mut(LANES * pixels).enumerate().for_each(|(block, chw)| {
         for y in 0..plane.height {
-            let row = plane.row(y, channel / LANES);
-            chw.extend(row.iter().map(|pixel| pixel.0[channel % LANES]));
+            let row = plane.row(y, block);
+            for (lane, channel) in chw.chunks_exact_mut(pixels).enumerate() {
+                let values = &mut channel[y * plane.width..][..plane.width];
+                values.iter_mut().zip(row).for_each(|(value, pixel)| *value = pixel.0[lane]);
+            }
         }
-    }
+    });
     chw
 }
 

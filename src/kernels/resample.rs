@@ -68,7 +68,8 @@ pub fn enlarge(input: &Plane<'_>, out: &mut PlaneMut<'_>) {
     });
 }
 
-fn mix(a: &Lanes, b: &Lanes, share: f32) -> Lanes {
+#[inline(always)]
+pub(crate) fn mix(a: &Lanes, b: &Lanes, share: f32) -> Lanes {
     let mut mixed = [0.0; LANES];
     for (lane, mixed) in mixed.iter_mut().enumerate() {
         *mixed = a.0[lane] + (b.0[lane] - a.0[lane]) * share;

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use super::device::Means;
+use super::inspyrenet::{self, InSPyReNetLoader};
 use super::weights::Shapes;
 use super::{Loader, ModelError, Precision, Source, U2NetLoader, WeightsFile, u2net};
 
@@ -15,6 +16,8 @@ use super::{Loader, ModelError, Precision, Source, U2NetLoader, WeightsFile, u2n
 pub enum Architecture {
     /// U²-Net, its small kin, and IS-Net.
     U2Net(u2net::Config),
+    /// InSPyReNet, whatever sees the photo first.
+    InSPyReNet(inspyrenet::Config),
 }
 
 impl Architecture {
@@ -22,6 +25,7 @@ impl Architecture {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::U2Net(config) => config.name,
+            Self::InSPyReNet(config) => config.name,
         }
     }
 
@@ -29,6 +33,7 @@ impl Architecture {
     pub const fn size(&self) -> usize {
         match self {
             Self::U2Net(config) => config.size,
+            Self::InSPyReNet(config) => config.size,
         }
     }
 
@@ -36,6 +41,7 @@ impl Architecture {
     pub fn parameters(&self) -> u64 {
         match self {
             Self::U2Net(config) => config.parameters(),
+            Self::InSPyReNet(config) => config.parameters(),
         }
     }
 
@@ -46,6 +52,7 @@ impl Architecture {
     pub fn fits(&self, file: &WeightsFile) -> Result<(), ModelError> {
         match self {
             Self::U2Net(config) => config.fits(file),
+            Self::InSPyReNet(config) => config.fits(file),
         }
     }
 
@@ -62,6 +69,7 @@ impl Architecture {
         let mut shapes = Shapes::of(file);
         match self {
             Self::U2Net(config) => drop(config.graph(&mut shapes)?),
+            Self::InSPyReNet(config) => config.read(&mut shapes)?,
         }
         shapes.write(precision, out)
     }
@@ -72,6 +80,10 @@ impl Architecture {
             Self::U2Net(config) => {
                 let config = u2net::Config { size, ..*config };
                 Arc::new(U2NetLoader::new(config, source, means.cpu).named(name).by(means))
+            }
+            Self::InSPyReNet(config) => {
+                let config = inspyrenet::Config { size, ..*config };
+                Arc::new(InSPyReNetLoader::new(name, config, source, means))
             }
         }
     }

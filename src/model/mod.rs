@@ -14,6 +14,7 @@ mod cpu;
 pub mod device;
 mod error;
 mod graph;
+pub mod inspyrenet;
 mod loader;
 pub mod network;
 mod precision;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::inspyrenet::{BASE, FAST, RES2NET50};
 use super::u2net::{ISNET, U2NET, U2NETP};
 use super::{Architecture, ModelError, WeightsFile};
 
@@ -29,7 +30,7 @@ pub struct Published {
 }
 
 /// All of them.
-pub static NETWORKS: [Network; 3] = [
+pub static NETWORKS: [Network; 6] = [
     Network {
         architecture: Architecture::U2Net(U2NETP),
         published: Some(Published {
@@ -61,6 +62,28 @@ pub static NETWORKS: [Network; 3] = [
         published: None,
         resident: 820_000_000,
         maps: 200_000_000,
+        embedded: None,
+    },
+    // The two of Swin hold the same tensors: of a name of its own, a file is taken for the first.
+    Network {
+        architecture: Architecture::InSPyReNet(BASE),
+        published: None,
+        resident: 2_400_000_000,
+        maps: 1_900_000_000,
+        embedded: None,
+    },
+    Network {
+        architecture: Architecture::InSPyReNet(FAST),
+        published: None,
+        resident: 800_000_000,
+        maps: 300_000_000,
+        embedded: None,
+    },
+    Network {
+        architecture: Architecture::InSPyReNet(RES2NET50),
+        published: None,
+        resident: 500_000_000,
+        maps: 300_000_000,
         embedded: None,
     },
 ];
@@ -123,6 +146,6 @@ mod tests {
     #[test]
     fn a_network_has_its_parameters() {
         let parameters = NETWORKS.each_ref().map(|network| network.architecture.parameters());
-        assert_eq!(parameters, [1_125_485, 43_981_069, 44_004_737]);
+        assert_eq!(parameters, [1_125_485, 43_981_069, 44_004_737, 90_740_137, 90_740_137, 28_182_653]);
     }
 }

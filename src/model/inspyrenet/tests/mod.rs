@@ -1,0 +1,5 @@
+//! Every stage against PyTorch's; see `tests/golden/inspyrenet/make.py`.
+
+mod formula;
+mod pace;
+mod parity;
