@@ -21,7 +21,7 @@ pub fn sums(level: Level, sources: &[Source<'_>], kinds: &[f32]) -> Vec<f32> {
     let (pixels, blocks) =
         (height * width, sources.iter().map(|source| source.plane().blocks).sum::<usize>());
     let run = blocks * LANES;
-    assert!(pixels % run == 0 && kinds.len() % pixels == 0);
+    assert!(pixels.is_multiple_of(run) && kinds.len().is_multiple_of(pixels));
     assert!(sources.iter().all(|source| source.size() == (height, width)));
     let count = kinds.len() / pixels;
     let blocks: Vec<_> = sources
@@ -78,8 +78,8 @@ impl Kernel for Runs<'_> {
                     let weights: [f32; LANES] =
                         std::array::from_fn(|lane| kinds[(channel + lane) * (pixels / run) + at / run]);
                     for (sum, value) in sums[place..][..len].iter_mut().zip(&row[x..]) {
-                        for lane in 0..LANES {
-                            sum.0[lane] += weights[lane] * value.0[lane];
+                        for ((sum, weight), value) in sum.0.iter_mut().zip(&weights).zip(&value.0) {
+                            *sum += weight * value;
                         }
                     }
                 }
@@ -113,7 +113,9 @@ fn read(source: &Source<'_>, block: usize, y: usize, places: &[(usize, usize, f3
 /// When the lengths contradict each other, or there are more kinds than sixteen.
 pub fn attend(level: Level, keys: &[f32], values: &[f32], map: &mut PlaneMut<'_>) {
     let channels = map.blocks * LANES;
-    assert!(keys.len() == values.len() && keys.len() % channels == 0 && keys.len() / channels <= LANES);
+    assert!(
+        keys.len() == values.len() && keys.len().is_multiple_of(channels) && keys.len() / channels <= LANES
+    );
     let lanes = |values: &[f32]| values.as_chunks().0.iter().map(|values| Lanes(*values)).collect::<Vec<_>>();
     let (keys, values, blocks, width) = (lanes(keys), lanes(values), map.blocks, map.width);
     map.data.par_chunks_mut(blocks * width).for_each(|row| {

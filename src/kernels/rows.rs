@@ -20,8 +20,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     // The logarithm of 2 in two parts; of the first, times a whole number, nothing is rounded.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     // Cephes' polynomial for what is left, between -ln 2 / 2 and ln 2 / 2.
-    const SERIES: [f32; 6] =
-        [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    const SERIES: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     let x = if x > -87.0 { x } else { -87.0 };
     let x = if x < 88.0 { x } else { 88.0 };
     let shifted = x * std::f32::consts::LOG2_E + WHOLE;
@@ -151,7 +150,7 @@ fn sum(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 }
 
 fn by_rows_of(values: &mut [f32], width: usize, run: impl Fn(&mut [f32], usize) + Sync) {
-    assert!(width > 0 && values.len() % width == 0, "{} values in rows of {width}", values.len());
+    assert!(width > 0 && values.len().is_multiple_of(width), "{} values in rows of {width}", values.len());
     let part = (PART / width).max(1) * width;
     values.par_chunks_mut(part).enumerate().for_each(|(n, rows)| run(rows, n * part));
 }

@@ -63,7 +63,7 @@ impl Windows {
         let (channels, patches, count) = (self.channels(), self.window.pow(2), self.count());
         assert_eq!(seen.len(), self.side * self.side * 3 * channels);
         assert_eq!((bias.len(), places.len()), (3 * channels, self.heads * patches * patches));
-        assert!(self.width % LANES == 0 && self.shift < self.window);
+        assert!(self.width.is_multiple_of(LANES) && self.shift < self.window);
         let mut windows = vec![0.0; count * count * patches * channels];
         windows.par_chunks_mut(patches * channels).enumerate().for_each_init(
             || Room::new(self),
