@@ -128,7 +128,10 @@ impl Conv {
     /// Where it isn't one of theirs.
     pub(super) fn run(&self, maps: &[Source<'_>], out: &mut Packed) -> Result<(), ModelError> {
         match self {
-            Self::Ours(conv) => Ok(conv.run(maps, out)),
+            Self::Ours(conv) => {
+                conv.run(maps, out);
+                Ok(())
+            }
             Self::Candles(_) => Err(candle_core::Error::Msg("no kernel of ours".to_owned()).into()),
         }
     }

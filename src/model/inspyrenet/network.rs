@@ -24,7 +24,7 @@ pub(super) type See<'a> =
 
 enum Eye {
     Swin(Swin),
-    Res2Net(Res2Net),
+    Res2Net(Box<Res2Net>),
 }
 
 /// A network in place.
@@ -47,7 +47,9 @@ impl Network {
                 let table = Table { size: config.size, channels, depths, heads, window };
                 Eye::Swin(Swin::take(&mut scope.part("backbone"), &table)?)
             }
-            Backbone::Res2Net50 => Eye::Res2Net(Res2Net::take(&mut scope.part("backbone"), config.size)?),
+            Backbone::Res2Net50 => {
+                Eye::Res2Net(Box::new(Res2Net::take(&mut scope.part("backbone"), config.size)?))
+            }
         };
         let mut contexts = Vec::new();
         let size = config.size;

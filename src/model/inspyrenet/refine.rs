@@ -75,7 +75,7 @@ impl Refine {
     ) -> Result<Self, ModelError> {
         let channels = input * depth;
         // What is added up are runs of so many pixels; our kernels see whole ones alone.
-        let kernels = scope.target.kernels.filter(|_| side * side % channels == 0);
+        let kernels = scope.target.kernels.filter(|_| (side * side).is_multiple_of(channels));
         let own = Target { kernels, ..scope.target.clone() };
         let mut scope = scope.with(&own);
         let plain = Shape::plain([depth, depth], 3, side).relu();

@@ -64,7 +64,7 @@ impl Swin {
         let norm = LayerNorm::take(&mut embed.part("norm"), channels)?;
         let mut stages = Vec::new();
         for (n, (depth, heads)) in depths.into_iter().zip(heads).enumerate() {
-            let windows = Windows { side: size / PATCH >> n, window };
+            let windows = Windows { side: (size / PATCH) >> n, window };
             let channels = channels << n;
             let last = n + 1 == depths.len();
             let mut part = scope.part(format_args!("layers.{n}"));

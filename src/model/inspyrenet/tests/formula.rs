@@ -37,7 +37,7 @@ impl Formula {
         match kind {
             // What is added up over a whole map is divided by as much.
             "running_var" if name.contains("conv_key.0.") || name.contains("conv_value.0.") => {
-                let level = name.bytes().nth("attention".len()).map_or(0, |digit| digit - b'0');
+                let level = name.as_bytes().get("attention".len()).map_or(0, |digit| digit - b'0');
                 let pixels = (self.size >> level).pow(2) as f64;
                 let middle = (0.1 * pixels).powi(2);
                 (middle, 0.5 * middle)
