@@ -33,7 +33,7 @@ pub struct CutoutArgs {
     /// 1 to 100, for jpg and webp
     #[arg(long)]
     pub quality: Option<String>,
-    /// off, guided, or decontaminate: the edge where the photo has it, without the background's colour
+    /// off, guided (where the photo has them), or the same without the background's colour [default: decontaminate]
     #[arg(long)]
     pub edges: Option<String>,
     /// Cut to the subject's box
@@ -124,7 +124,7 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
         }
     };
     let (_, map) = loaded.prime(&input, &mut tell, &stop)?;
-    let mask = Mask::of(&map, (&input, size), (photo.width, photo.height), options.edges)?;
+    let mask = Mask::of(&map, (&input, size), (photo.width, photo.height), options.edges_to_make())?;
     let encoded = image::encode(image::compose(photo, mask, options)?, options)?;
     write(&args.output, &encoded.bytes).with_context(|| format!("{} can't be written", args.output.display()))
 }

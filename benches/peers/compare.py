@@ -81,6 +81,9 @@ def starts(arguments):
 
 
 def requests(arguments, ours, peer):
+    # The peer enlarges the map and leaves it at that.
+    plain = ours.another_client()
+    plain.options = "format=png&edges=off"
     for size, wanted, turns in ((SMALL, 0.25, arguments.turns), (LARGE, 0.18, arguments.large_turns)):
         jpeg = photos.portrait(*size)
         name = f"{size[0]}×{size[1]}, JPEG of {len(jpeg) / 1e6:.1f} MB to PNG"
@@ -89,9 +92,10 @@ def requests(arguments, ours, peer):
         files = [server.cutout(photos.fresh(jpeg)) for server in (ours, peer)]
         sizes = [len(file) / 1e6 for file in files]
         print_row("its PNG", *sizes, "MB", 1.10)
+        files[0] = plain.cutout(photos.fresh(jpeg))
         print_apart("its transparency, by decoders of their own", files)
     png = photos.portrait(*SMALL, format="PNG", compress_level=1)
-    print_apart("that of the smaller photo as a PNG", [server.cutout(png) for server in (ours, peer)])
+    print_apart("that of the smaller photo as a PNG", [server.cutout(png) for server in (plain, peer)])
 
 
 def files(ours, peer):

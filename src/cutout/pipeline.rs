@@ -169,7 +169,7 @@ impl Pipeline {
         }
 
         tell(JobStep::Infer).await;
-        let seen = if options.edges == Edges::Off { Vec::new() } else { input.clone() };
+        let seen = if options.edges_to_make() == Edges::Off { Vec::new() } else { input.clone() };
         drop(coming);
         let Inferred { map, waited, took } = self.inference.run(segmenter, input).await?;
         spent.waited += waited;
@@ -182,7 +182,7 @@ impl Pipeline {
                 let options = options.clone();
                 move || {
                     let whole = (photo.width, photo.height);
-                    let mask = Mask::of(&map, (&seen, size), whole, options.edges)?;
+                    let mask = Mask::of(&map, (&seen, size), whole, options.edges_to_make())?;
                     image::compose(photo, mask, &options)
                 }
             })
@@ -252,11 +252,12 @@ mod tests {
             Pipeline { inference: inference.clone(), limits, pixels, threads: None }
         };
         // 1448 by 1086 pixels, six bytes each, and the fixed part.
+        let plain = Options { edges: Edges::Off, ..Options::default() };
         let cat = include_bytes!("../../tests/data/cat.jpg");
         let needed = 1448 * 1086 * 6 + (6 << 20) + 320 * 4 * 1448;
-        let alone = pipeline(needed).permits_for(cat, &Options::default(), 320).expect("fits exactly");
+        let alone = pipeline(needed).permits_for(cat, &plain, 320).expect("fits exactly");
         assert_eq!(alone, (4 << 20) / PERMIT as u32, "more than is shared: it runs alone");
-        let error = pipeline(needed - 1).permits_for(cat, &Options::default(), 320).expect_err("no room");
+        let error = pipeline(needed - 1).permits_for(cat, &plain, 320).expect_err("no room");
         let problem = image_problem(&error);
         assert_eq!(problem.code, Code::ImageTooLarge);
         assert!(

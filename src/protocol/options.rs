@@ -61,17 +61,17 @@ pub enum OutputSize {
 #[serde(rename_all = "lowercase")]
 pub enum Edges {
     /// The model's map, enlarged.
-    #[default]
     Off,
     /// Where the photo has them.
     Guided,
     /// The same, and without the old background's colour.
+    #[default]
     Decontaminate,
 }
 
 impl Edges {
-    fn is_off(&self) -> bool {
-        *self == Self::Off
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 
     fn name(self) -> &'static str {
@@ -101,7 +101,7 @@ pub struct Options {
     /// Full size or preview.
     pub size: OutputSize,
     /// How the edge is made.
-    #[serde(skip_serializing_if = "Edges::is_off")]
+    #[serde(skip_serializing_if = "Edges::is_default")]
     pub edges: Edges,
     /// Model by name; the server's default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +148,14 @@ impl Options {
     /// Every option's name, so that a caller can tell options from its other fields.
     pub const NAMES: [&'static str; 8] =
         ["format", "channels", "bg_color", "crop", "size", "edges", "model", "quality"];
+
+    /// The edges that show: the mask alone has no colours.
+    pub fn edges_to_make(&self) -> Edges {
+        match (self.edges, self.channels) {
+            (Edges::Decontaminate, Channels::Alpha) => Edges::Guided,
+            (edges, _) => edges,
+        }
+    }
 
     /// Whether the small model is asked for, by what it is for.
     pub fn by_preview_model(&self) -> bool {
@@ -289,11 +297,9 @@ impl Options {
             _ => self.quality.unwrap_or(DEFAULT_QUALITY).to_string(),
         };
         let background = background.map_or_else(|| "-".to_owned(), |c| hex_text(&c));
-        let edges = match self.edges {
+        let edges = match self.edges_to_make() {
             // What was made before there was a choice keeps its key.
             Edges::Off => String::new(),
-            // The mask alone has no colours.
-            Edges::Decontaminate if mask => ";edges=guided".to_owned(),
             edges => format!(";edges={}", edges.name()),
         };
         format!(
@@ -442,7 +448,7 @@ mod tests {
             ("format=auto&bg_color=000000", "format=jpg&bg_color=000000"),
             ("channels=alpha&bg_color=123456", "channels=alpha"),
             ("channels=alpha&edges=guided", "channels=alpha&edges=decontaminate"),
-            ("edges=off", ""),
+            ("edges=decontaminate", ""),
             ("model=x", "model=y"),
         ] {
             assert_eq!(text(a), text(b));
@@ -456,7 +462,7 @@ mod tests {
             "crop=true",
             "size=preview",
             "edges=guided",
-            "edges=decontaminate",
+            "edges=off",
             "bg_color=ffffff",
             "format=webp&quality=91",
             "format=webp&bg_color=ffffff",
@@ -467,10 +473,9 @@ mod tests {
         let texts: std::collections::BTreeSet<_> = different.iter().map(|options| text(options)).collect();
         assert_eq!(texts.len(), different.len());
         assert_ne!(Options::default().canonical("m"), Options::default().canonical("n"));
-        assert_eq!(
-            Options::default().canonical("u2netp"),
-            "format=png;channels=rgba;bg_color=-;crop=false;size=full;quality=-;model=u2netp"
-        );
+        let before = "format=png;channels=rgba;bg_color=-;crop=false;size=full;quality=-;model=u2netp";
+        assert_eq!(pairs("edges=off").expect("good options").canonical("u2netp"), before);
+        assert_eq!(Options::default().canonical("u2netp"), format!("{before};edges=decontaminate"));
     }
 
     proptest! {

@@ -116,14 +116,23 @@ impl Composed {
     /// Whether nothing can be seen through; of a mask, whether it is full.
     pub fn is_opaque(&self) -> bool {
         let full = |y| self.alpha(y).iter().all(|a| *a == 255);
-        matches!(self.look, Look::Over(_)) || (0..self.height()).all(full)
+        matches!(self.look, Look::Over(_)) || (0..self.height()).into_par_iter().all(full)
     }
 
     /// Row `y` of its transparency.
     fn alpha(&self, y: u32) -> Vec<u8> {
+        self.with_own(y, self.masked(y, self.at(y, 3, &self.rgb)))
+    }
+
+    /// Row `y` of the mask, of the photo's pixels there.
+    fn masked(&self, y: u32, rgb: &[u8]) -> Vec<u8> {
         let mut alpha = vec![0; self.width() as usize];
-        let rgb = if self.mask.is_guided() { self.at(y, 3, &self.rgb) } else { &[] };
         self.mask.row(self.area.top + y, self.area.left, rgb, &mut alpha);
+        alpha
+    }
+
+    /// A row of the mask with the photo's own transparency.
+    fn with_own(&self, y: u32, mut alpha: Vec<u8>) -> Vec<u8> {
         if let Some(own) = &self.own {
             alpha.iter_mut().zip(self.at(y, 1, own)).for_each(|(a, own)| *a = times(*a, *own));
         }
@@ -132,8 +141,14 @@ impl Composed {
 
     /// Writes row `y`, as many bytes as it has pixels times those of a pixel.
     pub fn row(&self, y: u32, out: &mut [u8]) {
-        let alpha = self.alpha(y);
-        let rgb = self.seen(y, &alpha);
+        self.made(y, self.at(y, 3, &self.rgb), out);
+    }
+
+    /// The same of the photo's pixels there.
+    fn made(&self, y: u32, rgb: &[u8], out: &mut [u8]) {
+        let mask = self.masked(y, rgb);
+        let rgb = self.seen(y, rgb, &mask);
+        let alpha = self.with_own(y, mask);
         let pixels = rgb.as_chunks::<3>().0.iter().zip(&alpha);
         match self.look {
             Look::Cutout => {
@@ -150,14 +165,14 @@ impl Composed {
         }
     }
 
-    /// Row `y` of its colours, with this transparency.
-    fn seen(&self, y: u32, alpha: &[u8]) -> Cow<'_, [u8]> {
-        let rgb = self.at(y, 3, &self.rgb);
+    /// The subject's colours of row `y` of the photo, where the mask is this. The photo's own transparency has no part
+    /// in it: nothing of another colour is mixed in for that.
+    fn seen<'a>(&self, y: u32, rgb: &'a [u8], mask: &[u8]) -> Cow<'a, [u8]> {
         if self.look == Look::Mask || !self.mask.has_colours() {
             return Cow::Borrowed(rgb);
         }
         let mut seen = vec![0; rgb.len()];
-        self.mask.colours(self.area.top + y, self.area.left, rgb, alpha, &mut seen);
+        self.mask.colours(self.area.top + y, self.area.left, rgb, mask, &mut seen);
         Cow::Owned(seen)
     }
 
@@ -165,16 +180,12 @@ impl Composed {
     pub fn into_pixels(mut self) -> Vec<u8> {
         let row = self.width() as usize * self.colour().bytes();
         let length = row * self.height() as usize;
-        if let Look::Over(colour) = self.look
-            && self.rgb.len() == length
-            && !self.mask.is_guided()
-        {
+        if matches!(self.look, Look::Over(_)) && self.rgb.len() == length {
             // Of a whole photo, the colours take as much room as the picture's: no second buffer is needed.
             let mut rgb = std::mem::take(&mut self.rgb);
             rgb.par_chunks_exact_mut(row).zip(0..self.height()).for_each(|(row, y)| {
-                for (pixel, a) in row.as_chunks_mut::<3>().0.iter_mut().zip(self.alpha(y)) {
-                    *pixel = over(*pixel, a, colour);
-                }
+                let photo = row.to_vec();
+                self.made(y, &photo, row);
             });
             return rgb;
         }

@@ -1,5 +1,7 @@
 //! Where the subject is.
 
+use rayon::prelude::*;
+
 /// From this transparency on a pixel belongs to the subject's box: 5 % of 255.
 const SUBJECT_ALPHA: u8 = 13;
 
@@ -16,20 +18,19 @@ pub(super) struct Area {
 /// the picture is better kept whole.
 ///
 /// `row` gives one of `height` rows of transparency.
-pub(super) fn subject_box(height: u32, row: impl Fn(u32) -> Vec<u8>) -> Option<Area> {
+pub(super) fn subject_box(height: u32, row: impl Fn(u32) -> Vec<u8> + Sync) -> Option<Area> {
     let seen = |a: &u8| *a >= SUBJECT_ALPHA;
-    let (mut left, mut right) = (usize::MAX, 0);
-    let mut rows = None;
-    for y in 0..height {
+    let of_row = |y: u32| {
         let alpha = row(y);
-        let Some(first) = alpha.iter().position(seen) else { continue };
-        left = left.min(first);
-        right = right.max(alpha.iter().rposition(seen).unwrap_or(first));
-        let (top, _) = rows.unwrap_or((y, y));
-        rows = Some((top, y));
-    }
-    let (top, bottom) = rows?;
-    Some(Area { left: left as u32, top, width: (right + 1 - left) as u32, height: bottom + 1 - top })
+        let left = alpha.iter().position(seen)?;
+        let right = alpha.iter().rposition(seen)?;
+        Some([left as u32, right as u32, y, y])
+    };
+    let [left, right, top, bottom] = (0..height)
+        .into_par_iter()
+        .filter_map(of_row)
+        .reduce_with(|a, b| [a[0].min(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].max(b[3])])?;
+    Some(Area { left, top, width: right + 1 - left, height: bottom + 1 - top })
 }
 
 #[cfg(test)]

@@ -113,19 +113,14 @@ impl Mask {
     /// Writes the subject's colours of part of row `y`, beginning with column `left`, from the photo's pixels there
     /// and their transparency; nothing where they are the photo's own.
     pub fn colours(&self, y: u32, left: u32, rgb: &[u8], alpha: &[u8], out: &mut [u8]) {
-        if let Rows::Guided(_, Some(colours)) = &self.rows {
-            colours.write(y, left, self.size(), (rgb, alpha), out);
+        if let Rows::Guided(guided, Some(colours)) = &self.rows {
+            colours.write(guided, (y, left), self.size(), (rgb, alpha), out);
         }
     }
 
     /// Whether the subject's colours are others than the photo's.
     pub fn has_colours(&self) -> bool {
         matches!(&self.rows, Rows::Guided(_, Some(_)))
-    }
-
-    /// Whether a row needs the photo's pixels.
-    pub fn is_guided(&self) -> bool {
-        matches!(&self.rows, Rows::Guided(..))
     }
 
     /// Writes part of row `y`, beginning with column `left`; `rgb` are the photo's pixels there.

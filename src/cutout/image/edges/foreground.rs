@@ -2,8 +2,10 @@
 //! Conrad and Harmeling 2020, <https://arxiv.org/abs/2006.14970>), on the square that the model saw.
 //!
 //! What it finds there is coarse. At the photo's size each pixel then moves the two colours as little as possible so
-//! that they blend to its own.
+//! that they blend to its own. On more places, up to the photo's own pixels, colours came out no better
+//! (`docs/edges.md`): its noise and its texture are taken for the subject's.
 
+use super::band::Band;
 use super::grid::{Grid, GridRow};
 use super::guided::Guided;
 use crate::cutout::image::ImageError;
@@ -15,21 +17,20 @@ const GRADIENT: f32 = 1.0;
 /// A level of at most so many places a side is small, and is gone over so often; others so often.
 const SMALL: (usize, usize) = (32, 10);
 const OTHERS: usize = 2;
-/// How strongly a pixel holds to the coarse colours against its own.
-const COARSE: f32 = 0.1;
+/// How strongly a pixel holds to the coarse colours against its own, where it is all background. The less it is, the
+/// less: a subject that is nearly whole keeps its texture.
+const COARSE: f32 = 1.0;
+/// Places a side at most: a larger square is halved.
+pub(super) const LARGEST: usize = 512;
 
 /// The subject's colours, and the background's, coarse: red, green and blue of the one and of the other.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Colours(Grid<6>);
 
-/// Those of one row.
-pub(super) struct ColoursRow(GridRow<6>);
-
-/// The photo and its transparency at one level.
+/// The photo at one level: red, green, blue, and transparency.
 struct Level {
     side: usize,
-    rgb: Vec<[f32; 3]>,
-    alpha: Vec<f32>,
+    places: Vec<[f32; 4]>,
 }
 
 impl Colours {
@@ -42,99 +43,107 @@ impl Colours {
         if rgb.len() != expected || expected == 0 {
             return Err(ImageError::WrongLength { what: "what the model saw", expected, found: rgb.len() });
         }
-        let pixels = rgb.as_chunks::<3>().0;
-        let rows = pixels.chunks_exact(side as usize).zip(0..);
-        let alpha = rows.flat_map(|(row, y)| {
-            let lines = guided.row(y, (side, side));
-            row.iter().zip(0..).map(|(pixel, x)| lines.at(x, *pixel)).collect::<Vec<_>>()
-        });
-        let whole = Level {
-            side: side as usize,
-            alpha: alpha.collect(),
-            rgb: pixels.iter().map(|pixel| pixel.map(|value| f32::from(value) / 255.0)).collect(),
+        let side = side as usize;
+        let rows = |y: usize| {
+            let row = &rgb.as_chunks::<3>().0[y * side..][..side];
+            let rgba = |(pixel, a): (&[u8; 3], f32)| {
+                let [r, g, b] = pixel.map(|value| f32::from(value) / 255.0);
+                [r, g, b, a]
+            };
+            row.iter().zip(guided.seen(y, row)).map(rgba).collect()
         };
-        let mut found = Grid::new(1, vec![whole.mean()]);
-        let mut side = 1;
-        while side < whole.side {
-            side = (side * 2).min(whole.side);
-            let level = whole.shrunk(side);
-            let begun: Vec<_> = (0..side as u32)
-                .flat_map(|y| {
-                    let row = found.row(y, (side as u32, side as u32));
-                    (0..side as u32).map(move |x| row.at(x))
-                })
-                .collect();
-            found = Grid::new(side, level.solved(begun));
+        let mut levels = vec![Level::shrunk(side, side.div_ceil(side.div_ceil(LARGEST)), rows)];
+        while let Some(last) = levels.last().filter(|level| level.side > 1) {
+            let half = last.side.div_ceil(2);
+            levels.push(Level::shrunk(last.side, half, |y| last.row(y).to_vec()));
+        }
+        let mut found = Grid::new(1, vec![[0.5; 6]]);
+        for level in levels.iter().rev() {
+            found = Grid::new(level.side, level.solved(&found));
         }
         Ok(Self(found))
     }
 
-    pub(super) fn row(&self, y: u32, size: (u32, u32)) -> ColoursRow {
-        ColoursRow(self.0.row(y, size))
-    }
-
     /// Writes the subject's colours of part of row `y` of a photo of this size, beginning with column `left`: its
-    /// RGB8 pixels and their transparency are given.
+    /// RGB8 pixels and their transparency by `guided` are given.
     pub(crate) fn write(
         &self,
-        y: u32,
-        left: u32,
+        guided: &Guided,
+        (y, left): (u32, u32),
         size: (u32, u32),
         (rgb, alpha): (&[u8], &[u8]),
         out: &mut [u8],
     ) {
-        let row = self.row(y, size);
-        let pixels = rgb.as_chunks::<3>().0.iter().zip(alpha);
-        for ((out, (pixel, alpha)), x) in out.as_chunks_mut::<3>().0.iter_mut().zip(pixels).zip(left..) {
-            *out = row.at(x, *pixel, *alpha);
+        out.copy_from_slice(rgb);
+        let out = out.as_chunks_mut::<3>().0;
+        for columns in guided.columns(y, size, left..left + alpha.len() as u32) {
+            let row = self.0.row(y, size, columns.clone());
+            let part = (columns.start - left) as usize..(columns.end - left) as usize;
+            for ((out, alpha), x) in out[part.clone()].iter_mut().zip(&alpha[part]).zip(columns) {
+                *out = clean(&row, x, *out, *alpha);
+            }
         }
     }
 }
 
-impl ColoursRow {
-    fn at(&self, x: u32, pixel: [u8; 3], alpha: u8) -> [u8; 3] {
-        if matches!(alpha, 0 | 255) {
-            return pixel;
-        }
-        let (coarse, a) = (self.0.at(x), f32::from(alpha) / 255.0);
-        let b = 1.0 - a;
-        let share = a / (a * a + b * b + COARSE);
-        std::array::from_fn(|n| {
-            let missing = f32::from(pixel[n]) / 255.0 - a * coarse[n] - b * coarse[n + 3];
-            ((coarse[n] + share * missing).clamp(0.0, 1.0) * 255.0 + 0.5) as u8
-        })
+/// The subject's colour of a pixel.
+fn clean(row: &GridRow<6>, x: u32, pixel: [u8; 3], alpha: u8) -> [u8; 3] {
+    if matches!(alpha, 0 | 255) {
+        return pixel;
     }
+    let level = |value: u8| f32::from(value) * (1.0 / 255.0);
+    let (coarse, a) = (row.at(x), level(alpha));
+    let b = 1.0 - a;
+    let share = a / (a * a + b * b + COARSE * b);
+    std::array::from_fn(|n| {
+        let missing = level(pixel[n]) - a * coarse[n] - b * coarse[n + 3];
+        ((coarse[n] + share * missing).clamp(0.0, 1.0) * 255.0 + 0.5) as u8
+    })
 }
 
 impl Level {
-    /// One colour for both.
-    fn mean(&self) -> [f32; 6] {
-        let sums = self
-            .rgb
-            .iter()
-            .fold([0.0_f64; 3], |sum, rgb| std::array::from_fn(|n| sum[n] + f64::from(rgb[n])));
-        std::array::from_fn(|n| (sums[n % 3] / self.rgb.len() as f64) as f32)
-    }
-
-    /// The same at a lower level, by the places that are nearest.
-    fn shrunk(&self, side: usize) -> Self {
-        let from = |n: usize| (2 * n + 1) * self.side / (2 * side);
-        let places = (0..side * side).map(|n| from(n / side) * self.side + from(n % side));
-        Self {
-            side,
-            rgb: places.clone().map(|place| self.rgb[place]).collect(),
-            alpha: places.map(|place| self.alpha[place]).collect(),
+    /// One of `side` places a side from the rows of one of `from`: means of those that a place covers.
+    fn shrunk(from: usize, side: usize, row: impl Fn(usize) -> Vec<[f32; 4]>) -> Self {
+        let covered = |n: usize| n * from / side..((n + 1) * from).div_ceil(side);
+        let mut places = Vec::with_capacity(side * side);
+        for y in 0..side {
+            let mut sums = vec![[0.0_f32; 4]; side];
+            for row in covered(y).map(&row) {
+                for (x, sum) in sums.iter_mut().enumerate() {
+                    row[covered(x)].iter().for_each(|place| (0..4).for_each(|n| sum[n] += place[n]));
+                }
+            }
+            let count = |x: usize| (covered(y).len() * covered(x).len()) as f32;
+            places.extend(sums.iter().enumerate().map(|(x, sum)| sum.map(|value| value / count(x))));
         }
+        Self { side, places }
     }
 
-    /// Goes over the colours, each from its neighbours' as they are by then.
-    fn solved(&self, mut colours: Vec<[f32; 6]>) -> Vec<[f32; 6]> {
+    fn row(&self, y: usize) -> &[[f32; 4]] {
+        &self.places[y * self.side..][..self.side]
+    }
+
+    /// The colours of this level, from those of the one below. Where nothing is half transparent, nor near to what
+    /// is, they stay zero: nobody asks for them.
+    fn solved(&self, below: &Grid<6>) -> Vec<[f32; 6]> {
         let side = self.side;
+        let mut colours = vec![[0.0; 6]; side * side];
+        let alpha: Vec<f32> = self.places.iter().map(|place| place[3]).collect();
+        let band = Band::of(&alpha, side).wider(1);
+        let size = (side as u32, side as u32);
+        let spans = || (0..side).flat_map(|y| band.row(y).iter().map(move |span| (y, span.clone())));
+        for (y, span) in spans() {
+            let columns = span.start as u32..span.end as u32;
+            let row = below.row(y as u32, size, columns.clone());
+            for (colours, x) in colours[y * side..][span].iter_mut().zip(columns) {
+                *colours = row.at(x);
+            }
+        }
         let times = if side <= SMALL.0 { SMALL.1 } else { OTHERS };
-        for _ in 0..times {
-            for n in 0..side * side {
-                let (x, y) = (n % side, n / side);
-                // At the edge a place is its own neighbour.
+        for (y, span) in (0..times).flat_map(|_| spans()) {
+            for x in span {
+                // Each from its neighbours' as they are by then; at the edge a place is its own neighbour.
+                let n = y * side + x;
                 let neighbours = [
                     if x > 0 { n - 1 } else { n },
                     if x + 1 < side { n + 1 } else { n },
@@ -149,11 +158,18 @@ impl Level {
 
     /// The two colours that blend to a place's own and are like their neighbours': of two equations the solution.
     fn blended(&self, n: usize, neighbours: [usize; 4], colours: &[[f32; 6]]) -> [f32; 6] {
-        let (a, b) = (self.alpha[n], 1.0 - self.alpha[n]);
+        let [r, g, b, alpha] = self.places[n];
+        if (alpha == 0.0 || alpha == 1.0) && neighbours.iter().all(|m| self.places[*m][3] == alpha) {
+            // Its own colour is the one, and the other is as the level below has it. Most places are such.
+            let [.., x, y, z] = colours[n];
+            let [u, v, w, ..] = colours[n];
+            return if alpha == 1.0 { [r, g, b, x, y, z] } else { [u, v, w, r, g, b] };
+        }
+        let (a, b) = (alpha, 1.0 - alpha);
         let (mut front, mut back, both) = (a * a, b * b, a * b);
-        let mut sums: [f32; 6] = std::array::from_fn(|c| self.rgb[n][c % 3] * if c < 3 { a } else { b });
+        let mut sums: [f32; 6] = std::array::from_fn(|c| self.places[n][c % 3] * if c < 3 { a } else { b });
         for neighbour in neighbours {
-            let weight = AGREE + GRADIENT * (a - self.alpha[neighbour]).abs();
+            let weight = AGREE + GRADIENT * (a - self.places[neighbour][3]).abs();
             (front, back) = (front + weight, back + weight);
             (0..6).for_each(|c| sums[c] += weight * colours[neighbour][c]);
         }
@@ -199,7 +215,7 @@ mod tests {
             let transparency: Vec<u8> =
                 alpha[y * 300..][..300].iter().map(|a| (a * 255.0).round() as u8).collect();
             let mut clean = vec![0; 900];
-            colours.write(y as u32, 0, (300, 300), (row, &transparency), &mut clean);
+            colours.write(&guided, (y as u32, 0), (300, 300), (row, &transparency), &mut clean);
             for (n, a) in transparency.iter().enumerate() {
                 let off = |pixel: &[u8]| {
                     (0..3).map(|c| (f32::from(pixel[c]) / 255.0 - RED[c]).abs()).sum::<f32>() * f32::from(*a)
@@ -222,7 +238,7 @@ mod tests {
         let guided = Guided::of(&map, &rgb, 7).expect("fits");
         let Colours(grid) = Colours::of(&guided, &rgb, 7).expect("fits");
         for y in 0..7 {
-            let row = grid.row(y, (7, 7));
+            let row = grid.row(y, (7, 7), 0..7);
             assert!((0..7).all(|x| row.at(x).iter().all(|value| (0.0..=1.0).contains(value))));
         }
         assert!(Colours::of(&guided, &rgb[1..], 7).is_err());
