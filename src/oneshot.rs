@@ -33,7 +33,7 @@ pub struct CutoutArgs {
     /// 1 to 100, for jpg and webp
     #[arg(long)]
     pub quality: Option<String>,
-    /// off, guided (where the photo has them), or the same without the background's colour [default: decontaminate]
+    /// off, guided (where the photo has them), or decontaminate, the same without the background's colour
     #[arg(long)]
     pub edges: Option<String>,
     /// Cut to the subject's box
