@@ -68,15 +68,15 @@ pub static NETWORKS: [Network; 6] = [
     Network {
         architecture: Architecture::InSPyReNet(BASE),
         published: None,
-        resident: 2_400_000_000,
-        maps: 1_900_000_000,
+        resident: 1_250_000_000,
+        maps: 850_000_000,
         embedded: None,
     },
     Network {
         architecture: Architecture::InSPyReNet(FAST),
         published: None,
-        resident: 800_000_000,
-        maps: 300_000_000,
+        resident: 600_000_000,
+        maps: 200_000_000,
         embedded: None,
     },
     Network {

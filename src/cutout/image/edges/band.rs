@@ -91,6 +91,10 @@ fn merged<T: Copy + Ord>(mut spans: Vec<Range<T>>) -> Vec<Range<T>> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "a row of the band is a list of ranges, and often of one"
+)]
 mod tests {
     use super::*;
 
