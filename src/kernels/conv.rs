@@ -79,12 +79,42 @@ impl Conv {
     /// # Panics
     /// When the lengths contradict the shape, or the shape or the way can't be computed.
     pub fn new(shape: &ConvShape, way: Way, weight: &[f32], bias: &[f32], finish: Finish) -> Self {
-        let ConvShape { inputs, output, side, stride, dilation } = shape;
+        Self::of_any(shape, (shape.side, shape.side), way, weight, bias, finish)
+    }
+
+    /// The same tap by tap, with so many taps down and across instead of a side.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn direct(
+        shape: &ConvShape,
+        kernel: (usize, usize),
+        weight: &[f32],
+        bias: &[f32],
+        finish: Finish,
+    ) -> Self {
+        Self::of_any(shape, kernel, Way::Direct, weight, bias, finish)
+    }
+
+    fn of_any(
+        shape: &ConvShape,
+        (down, across): (usize, usize),
+        way: Way,
+        weight: &[f32],
+        bias: &[f32],
+        finish: Finish,
+    ) -> Self {
+        let ConvShape { inputs, output, stride, dilation, .. } = shape;
         let channels: usize = inputs.iter().sum();
-        assert_eq!((weight.len(), bias.len()), (output * channels * side * side, *output));
+        assert_eq!((weight.len(), bias.len()), (output * channels * down * across, *output));
         let (last, whole) = inputs.split_last().expect("at least one input");
-        assert!(whole.iter().all(|channels| channels % LANES == 0) && *last > 0 && side % 2 == 1);
-        let (blocks, taps) = (output.div_ceil(LANES), side * side);
+        assert!(
+            whole.iter().all(|channels| channels % LANES == 0)
+                && *last > 0
+                && down % 2 == 1
+                && across % 2 == 1
+        );
+        let (blocks, taps) = (output.div_ceil(LANES), down * across);
         let filter = |block: usize, channel: usize, tap: usize| {
             Lanes(std::array::from_fn(|lane| {
                 let output = block * LANES + lane;
@@ -98,10 +128,16 @@ impl Conv {
         let filters = match way {
             Way::Direct => {
                 let used = (0..channels.div_ceil(LANES)).map(|block| (channels - block * LANES).min(LANES));
-                Filters::Direct(Direct::new([*side, *stride, *dilation], blocks, used.collect(), filter))
+                Filters::Direct(Direct::new(
+                    (down, across),
+                    [*stride, *dilation],
+                    blocks,
+                    used.collect(),
+                    filter,
+                ))
             }
             Way::Winograd4 | Way::Winograd6 | Way::Deep => {
-                assert_eq!([*side, *stride, *dilation], [3, 1, 1], "Winograd's are plain 3x3");
+                assert_eq!([down, across, *stride, *dilation], [3, 3, 1, 1], "Winograd's are plain 3x3");
                 let tile = if way == Way::Winograd6 { Tile::Six } else { Tile::Four };
                 let deep = way == Way::Deep;
                 Filters::Winograd(Winograd::new((tile, deep), (blocks, channels), filter))

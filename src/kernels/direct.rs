@@ -15,8 +15,8 @@ use crate::simd::{Kernel, Level, Simd, dispatch};
 pub(crate) struct Direct {
     /// `[block of outputs][block of inputs][tap][channel]`, sixteen outputs each.
     pub(crate) filters: Vec<Lanes>,
-    /// Taps on each side.
-    side: usize,
+    /// Taps down and across.
+    kernel: (usize, usize),
     pub(crate) stride: usize,
     dilation: usize,
     /// Channels of each block of inputs that are not padding.
@@ -25,12 +25,13 @@ pub(crate) struct Direct {
 
 impl Direct {
     pub(crate) fn new(
-        [side, stride, dilation]: [usize; 3],
+        kernel: (usize, usize),
+        [stride, dilation]: [usize; 2],
         blocks: usize,
         used: Vec<usize>,
         filter: impl Fn(usize, usize, usize) -> Lanes,
     ) -> Self {
-        let taps = side * side;
+        let taps = kernel.0 * kernel.1;
         let mut filters = Vec::with_capacity(blocks * used.len() * taps * LANES);
         for block in 0..blocks {
             for input in 0..used.len() {
@@ -39,7 +40,7 @@ impl Direct {
                 }
             }
         }
-        Self { filters, side, stride, dilation, used }
+        Self { filters, kernel, stride, dilation, used }
     }
 
     pub(crate) fn run(
@@ -111,14 +112,14 @@ impl Rows<'_> {
         if PIXELS > S::ROWS {
             return;
         }
-        let Direct { filters, side, stride, dilation, used } = self.direct;
-        let (units, taps, padding) = (LANES / S::WIDTH, side * side, dilation * (side / 2));
+        let Direct { filters, kernel: (down, across), stride, dilation, used } = self.direct;
+        let (units, taps) = (LANES / S::WIDTH, down * across);
+        let (above, left) = (dilation * (down / 2), dilation * (across / 2));
         let filters = &filters[block * used.len() * taps * LANES..][..used.len() * taps * LANES];
         let Epilogue { bias, finish } = self.epilogue;
         let (line, out) =
             (self.y + row, &mut self.out[(row * self.blocks + block) * self.width + x..][..PIXELS]);
-        let inside =
-            x * stride >= padding && (x + PIXELS - 1) * stride + padding < self.inputs[0].plane().width;
+        let inside = x * stride >= left && (x + PIXELS - 1) * stride + left < self.inputs[0].plane().width;
         // SAFETY: every pixel's pointer is to sixteen channels of a row, found by checked indices, or to
         // `BEYOND`; there are sixteen filters for each tap; the caller gives the instructions.
         unsafe {
@@ -132,19 +133,18 @@ impl Rows<'_> {
             for input in self.inputs.iter().map(Source::plane) {
                 for input_block in 0..input.blocks {
                     for tap in 0..taps {
-                        let (down, right) = (tap / side * dilation, tap % side * dilation);
-                        let Some(y) = (line * stride + down).checked_sub(padding) else { continue };
+                        let (down, right) = (tap / across * dilation, tap % across * dilation);
+                        let Some(y) = (line * stride + down).checked_sub(above) else { continue };
                         if y >= input.height {
                             continue;
                         }
                         let row = input.row(y, input_block);
                         let pixels: [*const f32; PIXELS] = if inside {
-                            let from =
-                                row[x * stride + right - padding..][..(PIXELS - 1) * stride + 1].as_ptr();
+                            let from = row[x * stride + right - left..][..(PIXELS - 1) * stride + 1].as_ptr();
                             std::array::from_fn(|pixel| from.add(pixel * stride).cast())
                         } else {
                             std::array::from_fn(|pixel| {
-                                let column = ((x + pixel) * stride + right).wrapping_sub(padding);
+                                let column = ((x + pixel) * stride + right).wrapping_sub(left);
                                 row.get(column).unwrap_or(&BEYOND).0.as_ptr()
                             })
                         };

@@ -111,7 +111,7 @@ impl Kernel for BiasAdd<'_> {
 /// # Panics
 /// When the values are not whole rows, or rows not a multiple of sixteen values.
 pub fn layer_norm(level: Level, values: &mut [f32], [weight, bias]: [&[f32]; 2], epsilon: f32) {
-    assert!(weight.len() == bias.len() && weight.len() % LANES == 0);
+    assert!(weight.len() == bias.len() && weight.len().is_multiple_of(LANES));
     by_rows_of(values, bias.len(), |rows, _| dispatch(level, Norm { rows, weight, bias, epsilon }));
 }
 

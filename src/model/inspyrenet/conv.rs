@@ -40,6 +40,13 @@ impl Shape {
         Self { input, output, kernel: (side, side), stride: 1, dilation: 1, relu: false, map, parts: 1 }
     }
 
+    /// Whether our kernels are the best for it: with several taps always; with one, where candle's product
+    /// would read rows that are a whole map apart, which no cache likes. A single output is a sum of its own.
+    fn is_ours(&self) -> bool {
+        const LARGE: usize = 64;
+        (self.kernel != (1, 1) || self.map >= LARGE) && self.output > 1 && self.map > 1
+    }
+
     /// The same with ReLU.
     pub(super) const fn relu(self) -> Self {
         Self { relu: true, ..self }
@@ -90,8 +97,7 @@ impl Folded {
     /// Where it is computed.
     pub(super) fn place(self, target: &Target) -> Result<Conv, ModelError> {
         let Self { shape, weight, bias } = self;
-        let Shape { kernel: (down, across), .. } = shape;
-        if let (Some(level), true) = (target.kernels, down == across && down > 1) {
+        if let (Some(level), true) = (target.kernels, shape.is_ours()) {
             let conv = Ours::new(level, shape, &weight, bias.as_ref())?;
             return Ok(Conv::Ours(Box::new(conv)));
         }
@@ -228,16 +234,20 @@ pub(super) struct Ours {
 
 impl Ours {
     fn new(level: Level, shape: Shape, weight: &Tensor, bias: Option<&Tensor>) -> Result<Self, ModelError> {
-        let Shape { input, output, kernel: (side, _), stride, dilation, relu, map, parts } = shape;
+        let Shape { input, output, kernel, stride, dilation, relu, map, parts } = shape;
         let inputs = vec![input / parts; parts];
-        let ours = warmcut_kernels::ConvShape { inputs, output, side, stride, dilation };
+        let ours = warmcut_kernels::ConvShape { inputs, output, side: kernel.0, stride, dilation };
         let weight: Vec<f32> = weight.flatten_all()?.to_vec1()?;
         let bias = match bias {
             Some(bias) => bias.to_vec1()?,
             None => vec![0.0; output],
         };
         let finish = Finish { relu, adds: false };
-        let conv = warmcut_kernels::Conv::new(&ours, ours.way((map, map)), &weight, &bias, finish);
+        let conv = if kernel.0 == kernel.1 {
+            warmcut_kernels::Conv::new(&ours, ours.way((map, map)), &weight, &bias, finish)
+        } else {
+            warmcut_kernels::Conv::direct(&ours, kernel, &weight, &bias, finish)
+        };
         Ok(Self { level, conv, shape, scratch: Scratch::default() })
     }
 
