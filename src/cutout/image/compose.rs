@@ -249,6 +249,8 @@ pub(super) fn preview_size((width, height): (u32, u32)) -> Option<(u32, u32)> {
 }
 
 #[cfg(test)]
+mod edged;
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -341,38 +343,6 @@ mod tests {
         }
         let wrong = compose(photo(2, 2, Some(vec![0])), mask((2, 2)), &Options::default());
         assert!(matches!(wrong, Err(ImageError::WrongLength { expected: 4, found: 1, .. })));
-    }
-
-    #[test]
-    fn guided_edges_and_clean_colours_go_through_crops_previews_and_grounds() {
-        use super::super::mask::Mask;
-        use crate::protocol::options::Edges;
-        let (side, width, height) = (16_u32, 900, 700);
-        let at = |n: u32, side: u32| ((n % side) as f32 + 0.5) / side as f32;
-        let map: Vec<f32> = (0..side * side).map(|n| (3.0 - at(n, side) * 5.0).clamp(0.0, 1.0)).collect();
-        let seen: Vec<u8> = (0..side * side).flat_map(|n| [(at(n, side) * 255.0) as u8, 90, 40]).collect();
-        let mask = |edges| Mask::of(&map, (&seen, side), (width, height), edges).expect("fits");
-        let rgb: Vec<u8> = (0..width * height).flat_map(|n| [(at(n, width) * 255.0) as u8, 90, 40]).collect();
-        for text in
-            ["", "crop=true", "format=jpg", "bg_color=00ff00&crop=true", "size=preview", "channels=alpha"]
-        {
-            let compose_with = |edges| {
-                let photo = Photo { rgb: rgb.clone(), ..photo(width, height, None) };
-                compose(photo, mask(edges), &options(text)).expect("composes")
-            };
-            let pictures = [Edges::Guided, Edges::Decontaminate].map(compose_with);
-            let size = (pictures[0].width(), pictures[0].height());
-            assert_eq!((pictures[1].width(), pictures[1].height()), size, "{text}");
-            let bytes = pictures[0].colour().bytes();
-            let [guided, clean] = pictures.map(|picture| {
-                let mut rows = vec![0; (picture.width() * picture.height()) as usize * bytes];
-                let row = picture.width() as usize * bytes;
-                rows.chunks_exact_mut(row).zip(0..).for_each(|(out, y)| picture.row(y, out));
-                assert_eq!(picture.into_pixels(), rows, "{text}");
-                rows
-            });
-            assert_eq!(guided == clean, text == "channels=alpha", "{text}");
-        }
     }
 
     proptest! {
