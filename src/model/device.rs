@@ -13,6 +13,8 @@ use warmcut_kernels::Level;
 
 use super::Precision;
 
+#[cfg(test)]
+pub(super) use gpu::for_tests;
 pub use gpu::{Gpu, Module};
 pub use opening::{On, Opening};
 

@@ -4,17 +4,15 @@
 //! `model_load` is the reading, and `gpu_ready` begins with what is left of the opening.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use parking_lot::Mutex;
 
-use super::batch;
+use super::batch::Batches;
 use super::cpu::CpuNetwork;
-use super::device::{Cpu, Gpu, Means, Module, On, Opening, Wanted};
+use super::device::{Cpu, Gpu, Means, Module, Opening, Wanted};
 use super::graph::Graph;
-use super::preprocess::normalised;
 use super::u2net::Config;
 use super::weights::Weights;
 use super::{Loaded, Loader, ModelError, Precision, Progress, Segmenter, Source, Stop};
@@ -131,33 +129,22 @@ impl Loaded for Read {
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
         let Self { network, opening, config, bytes, means, name } = *self;
         let waits = !opening.is_cpu();
-        let placed = match opening.wait(report, stop)? {
-            On::Cpu { why } => {
-                *name.lock() = Wanted::Cpu.name();
-                if let Some(why) = why {
-                    tracing::warn!(why, "no GPU can be used; the model runs on the CPU");
-                    report(Progress::step(format!("no GPU can be used: {why}")));
-                }
-                report(Progress::step(format!("device chosen: {}", means.cpu.describe())));
-                stop.check()?;
-                let (network, bytes) = match network {
-                    Network::Graph(graph) if waits => planned(graph, config.size, means.cpu)?,
-                    network => (network, bytes),
-                };
+        let on = opening.wait(report, stop)?.choose(&name, means.cpu, report);
+        stop.check()?;
+        let placed = match (on, network) {
+            (None, Network::Graph(graph)) if waits => {
+                let (network, bytes) = planned(graph, config.size, means.cpu)?;
                 Placed::on_cpu(network, config, bytes)
             }
-            On::Gpu(gpu) => {
-                name.lock().clone_from(&gpu.name);
-                tracing::info!(device = gpu.name, gpu = gpu.about, "the model runs on a GPU");
-                report(Progress::step(format!("device chosen: {}, {}", gpu.name, gpu.about)));
-                stop.check()?;
-                let Network::Graph(graph) = network else { return Err(ModelError::Graph { node: 0 }) };
+            (None, network) => Placed::on_cpu(network, config, bytes),
+            (Some(gpu), Network::Graph(graph)) => {
                 let begun = Instant::now();
                 let placed = Placed::on_gpu(graph, gpu, config, means.precision)?;
-                let took = begun.elapsed().as_millis();
-                report(Progress::step(format!("{} bytes of weights copied in {took} ms", placed.bytes)));
+                report(Progress::copied(placed.bytes, begun));
                 placed
             }
+            // It was planned for the CPU because there is no GPU.
+            (Some(_), Network::Cpu(_)) => return Err(ModelError::Graph { node: 0 }),
         };
         stop.check()?;
         let begun = Instant::now();
@@ -174,15 +161,14 @@ struct Placed {
     network: Network,
     /// None is the CPU.
     device: Option<Device>,
-    config: Config,
     bytes: u64,
-    /// So many photos at once are worth it.
-    batch: AtomicUsize,
+    size: u32,
+    batches: Batches,
 }
 
 impl Placed {
     fn on_cpu(network: Network, config: Config, bytes: u64) -> Self {
-        Self { network, device: None, config, bytes, batch: AtomicUsize::new(1) }
+        Self { network, device: None, bytes, size: config.size as u32, batches: batches(&config) }
     }
 
     fn on_gpu(graph: Graph, gpu: Gpu, config: Config, precision: Precision) -> Result<Self, ModelError> {
@@ -190,7 +176,8 @@ impl Placed {
         // Copies are only begun until then.
         gpu.device.synchronize()?;
         let (bytes, network) = (graph.bytes(), Network::Graph(graph));
-        Ok(Self { network, device: Some(gpu.device), config, bytes, batch: AtomicUsize::new(1) })
+        let (device, size) = (Some(gpu.device), config.size as u32);
+        Ok(Self { network, device, bytes, size, batches: batches(&config) })
     }
 
     /// `[B, 3, size, size]` in the host's memory to the maps of each photo.
@@ -205,24 +192,15 @@ impl Placed {
         // [B, 1, size, size]
         Ok(maps.flatten_from(1)?.to_vec2()?)
     }
+}
 
-    /// The same as one run of a graph, with photos that are of the right size.
-    fn together(&self, photos: &[&[u8]]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let Config { size, normalise, .. } = &self.config;
-        let inputs = photos.iter().map(|rgb| normalised(rgb, *size, normalise, &Device::Cpu));
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let maps = self.forward(&Tensor::cat(&inputs, 0)?);
-        if let Err(ModelError::OutOfMemory { .. }) = &maps {
-            // There was room once; so many don't come again.
-            self.batch.store((photos.len() / 2).max(1), Ordering::Relaxed);
-        }
-        maps
-    }
+fn batches(config: &Config) -> Batches {
+    Batches::new(config.size, config.normalise)
 }
 
 impl Segmenter for Placed {
     fn size(&self) -> u32 {
-        self.config.size as u32
+        self.size
     }
 
     fn bytes(&self) -> u64 {
@@ -230,37 +208,25 @@ impl Segmenter for Placed {
     }
 
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
-        let input = normalised(rgb, self.config.size, &self.config.normalise, &Device::Cpu)?;
-        Ok(self.forward(&input)?.pop().unwrap_or_default())
+        self.batches.one(rgb, &|photos| self.forward(photos))
     }
 
     fn batch(&self) -> usize {
-        self.batch.load(Ordering::Relaxed)
+        self.batches.bound()
     }
 
     fn tune(&self, rgb: &[u8], report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<(), ModelError> {
         if self.device.is_none() {
             return Ok(());
         }
-        let run = |photos| {
-            stop.check()?;
-            self.together(&vec![rgb; photos]).map(drop)
-        };
-        let (batch, said) = batch::measure(run, Instant::now)?;
-        self.batch.store(batch, Ordering::Relaxed);
-        report(Progress::step(said));
-        Ok(())
+        self.batches.tune(rgb, &|photos| self.forward(photos), report, stop)
     }
 
     fn segment_batch(&self, photos: &[&[u8]]) -> Vec<Result<Vec<f32>, ModelError>> {
-        let fits = |rgb: &&[u8]| rgb.len() == self.config.size * self.config.size * 3;
-        if matches!(self.network, Network::Cpu(_)) || !photos.iter().all(fits) {
+        if let Network::Cpu(_) = self.network {
             return photos.iter().map(|rgb| self.segment(rgb)).collect();
         }
-        match self.together(photos) {
-            Ok(maps) => maps.into_iter().map(Ok).collect(),
-            Err(error) => photos.iter().map(|_| Err(error.again())).collect(),
-        }
+        self.batches.all(photos, &|photos| self.forward(photos))
     }
 }
 

@@ -25,6 +25,7 @@ mod weights;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 pub use architecture::Architecture;
 pub use choice::{Choice, ModelFile, model_name};
@@ -49,6 +50,11 @@ impl Progress {
     /// as its newest.
     pub fn step(detail: impl Into<String>) -> Self {
         Self { fraction: None, detail: Some(detail.into()) }
+    }
+
+    /// So many bytes of weights came to the device since then.
+    fn copied(bytes: u64, begun: Instant) -> Self {
+        Self::step(format!("{bytes} bytes of weights copied in {} ms", begun.elapsed().as_millis()))
     }
 }
 

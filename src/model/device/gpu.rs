@@ -58,10 +58,28 @@ pub(super) trait Gpus: Send {
 /// This machine's, each of which is to load these modules; none where the program is built without CUDA.
 pub(super) fn gpus(modules: &'static [Module]) -> Option<Box<dyn Gpus>> {
     #[cfg(feature = "cuda")]
-    return Some(Box::new(cuda::Cuda(modules)));
+    {
+        Some(Box::new(cuda::Cuda(modules)))
+    }
     #[cfg(not(feature = "cuda"))]
     {
         let _ = modules;
         None
+    }
+}
+
+/// The device of tests that know of one: `WARMCUT_TEST_DEVICE`, else the CPU, which computes the same with candle's own
+/// operations.
+#[cfg(test)]
+pub(in crate::model) fn for_tests(modules: &'static [Module]) -> Gpu {
+    let wanted = std::env::var("WARMCUT_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
+    let parsed: Wanted = wanted.parse().expect("a device");
+    match parsed.open(modules).wait(&mut |_| (), &crate::model::Stop::default()) {
+        Ok(super::On::Gpu(gpu)) => gpu,
+        Ok(super::On::Cpu { .. }) if parsed == Wanted::Cpu => {
+            Gpu { device: Device::Cpu, name: wanted, about: "candle's own operations".into() }
+        }
+        Ok(super::On::Cpu { why }) => panic!("{wanted}: {why:?}"),
+        Err(error) => panic!("{error}"),
     }
 }

@@ -5,8 +5,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Wanted;
+use parking_lot::Mutex;
+
 use super::gpu::{self, Gpu, Gpus, Module};
+use super::{Cpu, Wanted};
 use crate::model::{ModelError, Progress, Stop};
 
 /// A stage that ran out of time is noticed within this.
@@ -21,6 +23,34 @@ pub enum On {
     },
     /// A GPU that works.
     Gpu(Gpu),
+}
+
+impl On {
+    /// The GPU, or none where it is the CPU. Names it, and says why it isn't another.
+    pub(in crate::model) fn choose(
+        self,
+        name: &Mutex<String>,
+        cpu: Cpu,
+        report: &mut dyn FnMut(Progress),
+    ) -> Option<Gpu> {
+        match self {
+            Self::Cpu { why } => {
+                *name.lock() = Wanted::Cpu.name();
+                if let Some(why) = why {
+                    tracing::warn!(why, "no GPU can be used; the model runs on the CPU");
+                    report(Progress::step(format!("no GPU can be used: {why}")));
+                }
+                report(Progress::step(format!("device chosen: {}", cpu.describe())));
+                None
+            }
+            Self::Gpu(gpu) => {
+                name.lock().clone_from(&gpu.name);
+                tracing::info!(device = gpu.name, gpu = gpu.about, "the model runs on a GPU");
+                report(Progress::step(format!("device chosen: {}, {}", gpu.name, gpu.about)));
+                Some(gpu)
+            }
+        }
+    }
 }
 
 /// A part of opening, when it was done and what it took.

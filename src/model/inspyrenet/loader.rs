@@ -1,15 +1,21 @@
 //! The family behind the room's traits.
+//!
+//! As with U²-Net, a GPU is opened beside the reading of the weights and is told of in the next stage. Where it is
+//! known from the start that there is none, the network is built for the CPU as its weights are read.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use parking_lot::Mutex;
 
-use super::super::device::{Cpu, Means, Module, On, Wanted};
-use super::super::preprocess::{self, IMAGENET};
+use super::super::batch::Batches;
+use super::super::device::{Cpu, Means, Module, Opening};
+use super::super::preprocess::IMAGENET;
 use super::super::weights::Weights;
 use super::super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop};
 use super::config::Config;
+use super::held::Held;
 use super::network::{Network, stretch};
 use super::scope::Target;
 
@@ -42,31 +48,6 @@ impl InSPyReNetLoader {
         let device = Arc::new(Mutex::new(means.wanted.name()));
         Self { name, config, source, means, device }
     }
-
-    /// What the network is built for, and that for people. Waits for a GPU: each parameter goes there as it is read.
-    fn target(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<(Target, String), ModelError> {
-        let Means { wanted, cpu, precision } = self.means;
-        match wanted.open(&MODULES).wait(report, stop)? {
-            On::Gpu(gpu) => {
-                self.device.lock().clone_from(&gpu.name);
-                tracing::info!(device = gpu.name, gpu = gpu.about, "the model runs on a GPU");
-                let described = format!("{}, {}", gpu.name, gpu.about);
-                Ok((Target { device: gpu.device, dtype: precision.dtype(), kernels: None }, described))
-            }
-            On::Cpu { why } => {
-                *self.device.lock() = Wanted::Cpu.name();
-                if let Some(why) = why {
-                    tracing::warn!(why, "no GPU can be used; the model runs on the CPU");
-                    report(Progress::step(format!("no GPU can be used: {why}")));
-                }
-                let kernels = match cpu {
-                    Cpu::Kernels(level) => Some(level),
-                    Cpu::Candle => None,
-                };
-                Ok((Target { device: Device::Cpu, dtype: DType::F32, kernels }, cpu.describe()))
-            }
-        }
-    }
 }
 
 impl Loader for InSPyReNetLoader {
@@ -79,34 +60,57 @@ impl Loader for InSPyReNetLoader {
     }
 
     fn load(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<Box<dyn Loaded>, ModelError> {
-        let (target, described) = self.target(report, stop)?;
-        let build = |weights: &mut Weights<'_>| self.config.network(weights, &target);
-        let (network, bytes) = Weights::with(&self.source, &target.device, report, stop, build)?;
+        let Self { config, means, .. } = *self;
+        let opening = means.wanted.open(&MODULES).settle();
+        let build = |weights: &mut Weights<'_>| match opening.is_cpu() {
+            true => Ok(Parts::Built(config.network(weights, &on_cpu(means.cpu))?)),
+            false => Held::read(weights, &config).map(Parts::Held),
+        };
+        let (parts, bytes) = Weights::with(&self.source, &Device::Cpu, report, stop, build)?;
         stop.check()?;
+        let name = Arc::clone(&self.device);
         // A file's values may be wider than those that are kept.
-        let kept = self.config.parameters() * target.dtype.size_in_bytes() as u64;
-        let (device, size) = (target.device, self.config.size);
-        Ok(Box::new(InPlace { network, device, described, size, bytes: bytes.min(kept) }))
+        let bytes = bytes.min(kept(&config, DType::F32));
+        Ok(Box::new(Read { parts, opening, config, means, name, bytes }))
     }
 }
 
-/// The network and its device; the same before and after priming.
-struct InPlace {
-    network: Network,
-    device: Device,
-    /// For people.
-    described: String,
-    size: usize,
+/// Bytes of its parameters.
+fn kept(config: &Config, dtype: DType) -> u64 {
+    config.parameters() * dtype.size_in_bytes() as u64
+}
+
+fn on_cpu(cpu: Cpu) -> Target {
+    let kernels = match cpu {
+        Cpu::Kernels(level) => Some(level),
+        Cpu::Candle => None,
+    };
+    Target { device: Device::Cpu, dtype: DType::F32, kernels }
+}
+
+enum Parts {
+    /// For the CPU.
+    Built(Network),
+    Held(Held),
+}
+
+/// A network in the host's memory, and its device on the way.
+struct Read {
+    parts: Parts,
+    opening: Opening,
+    config: Config,
+    means: Means,
+    name: Arc<Mutex<String>>,
     bytes: u64,
 }
 
-impl Loaded for InPlace {
+impl Loaded for Read {
     fn bytes(&self) -> u64 {
         self.bytes
     }
 
     fn size(&self) -> u32 {
-        self.size as u32
+        self.config.size as u32
     }
 
     fn prime(
@@ -115,17 +119,66 @@ impl Loaded for InPlace {
         report: &mut dyn FnMut(Progress),
         stop: &Stop,
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
-        let detail = format!("device chosen: {}", self.described);
-        report(Progress::step(detail));
+        let Self { parts, opening, config, means, name, bytes } = *self;
+        let gpu = opening.wait(report, stop)?.choose(&name, means.cpu, report);
         stop.check()?;
-        let map = self.segment(rgb)?;
-        Ok((Arc::from(self as Box<dyn Segmenter>), map))
+        let placed = match (parts, gpu) {
+            (Parts::Built(network), _) => Placed::new(network, None, config, bytes),
+            (Parts::Held(held), None) => {
+                let target = on_cpu(means.cpu);
+                Placed::new(config.network(&mut held.to(&Device::Cpu, stop), &target)?, None, config, bytes)
+            }
+            (Parts::Held(held), Some(gpu)) => {
+                let begun = Instant::now();
+                let dtype = means.precision.dtype();
+                let target = Target { device: gpu.device.clone(), dtype, kernels: None };
+                let network = config.network(&mut held.to(&gpu.device, stop), &target)?;
+                // Copies are only begun until then.
+                gpu.device.synchronize()?;
+                let bytes = bytes.min(kept(&config, dtype));
+                report(Progress::copied(bytes, begun));
+                Placed::new(network, Some(gpu.device), config, bytes)
+            }
+        };
+        stop.check()?;
+        let begun = Instant::now();
+        let map = placed.segment(rgb)?;
+        if placed.gpu.is_some() {
+            report(Progress::step(format!("first run in {} ms", begun.elapsed().as_millis())));
+        }
+        Ok((Arc::new(placed), map))
     }
 }
 
-impl Segmenter for InPlace {
+/// The network on its device.
+struct Placed {
+    network: Network,
+    /// None is the CPU.
+    gpu: Option<Device>,
+    size: u32,
+    bytes: u64,
+    batches: Batches,
+}
+
+impl Placed {
+    fn new(network: Network, gpu: Option<Device>, config: Config, bytes: u64) -> Self {
+        let batches = Batches::new(config.size, IMAGENET);
+        Self { network, gpu, size: config.size as u32, bytes, batches }
+    }
+
+    /// `[B, 3, size, size]` in the host's memory to the maps of each photo.
+    fn forward(&self, photos: &Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
+        let maps = self.network.forward(&photos.to_device(self.gpu.as_ref().unwrap_or(&Device::Cpu))?)?;
+        let mut maps: Vec<Vec<f32>> = maps.flatten_from(1)?.to_vec2()?;
+        // Each by itself: one photo's subject must not change another's map.
+        maps.iter_mut().for_each(|map| stretch(map));
+        Ok(maps)
+    }
+}
+
+impl Segmenter for Placed {
     fn size(&self) -> u32 {
-        self.size as u32
+        self.size
     }
 
     fn bytes(&self) -> u64 {
@@ -133,14 +186,27 @@ impl Segmenter for InPlace {
     }
 
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
-        let photo = normalised(rgb, self.size, &self.device)?;
-        let mut map: Vec<f32> = self.network.forward(&photo)?.flatten_all()?.to_vec1()?;
-        stretch(&mut map);
-        Ok(map)
+        self.batches.one(rgb, &|photos| self.forward(photos))
+    }
+
+    fn batch(&self) -> usize {
+        self.batches.bound()
+    }
+
+    fn tune(&self, rgb: &[u8], report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<(), ModelError> {
+        if self.gpu.is_none() {
+            return Ok(());
+        }
+        self.batches.tune(rgb, &|photos| self.forward(photos), report, stop)
+    }
+
+    fn segment_batch(&self, photos: &[&[u8]]) -> Vec<Result<Vec<f32>, ModelError>> {
+        if self.gpu.is_none() {
+            return photos.iter().map(|rgb| self.segment(rgb)).collect();
+        }
+        self.batches.all(photos, &|photos| self.forward(photos))
     }
 }
 
-/// RGB8 of `size × size` to `[1, 3, size, size]`: divided by 255, then by ImageNet's mean and deviation.
-pub(super) fn normalised(rgb: &[u8], size: usize, device: &Device) -> Result<Tensor, ModelError> {
-    preprocess::normalised(rgb, size, &IMAGENET, device)
-}
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@
 //! | [`pyramid`] | a map at twice its size |
 //! | [`conv`], [`layers`], [`map`], [`ops`], [`scope`] | what all of them are made of |
 //! | [`by_kernels`] | our own kernels instead of candle's operations, on the CPU |
-//! | [`loader`] | the room's traits |
+//! | [`loader`], [`held`] | the room's traits; parameters that wait for a GPU |
 //!
 //! Parameters have the names of the published PyTorch checkpoints; batch norm is folded into its
 //! convolution when they are loaded. Statistics, softmax, sums over a map, and maps of one channel are
@@ -29,6 +29,7 @@ pub mod config;
 mod context;
 mod conv;
 mod decoder;
+mod held;
 mod layers;
 mod loader;
 mod map;

@@ -1,25 +1,13 @@
 //! A graph as a GPU runs it: in half precision, several photos at once. On the CPU, or on the device that
 //! `WARMCUT_TEST_DEVICE` names.
 
+use super::super::device::for_tests;
 use super::super::network::Network as Known;
 use super::super::u2net::U2NETP;
 use super::*;
 
 /// Small, so that candle's own operations are quick enough for a test.
 const SIZE: usize = 96;
-
-fn gpu() -> Gpu {
-    let wanted = std::env::var("WARMCUT_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
-    match wanted.parse::<Wanted>().map(|wanted| wanted.open(&MODULES).wait(&mut |_| (), &Stop::default())) {
-        Ok(Ok(On::Gpu(gpu))) => gpu,
-        Ok(Ok(On::Cpu { .. })) if wanted == "cpu" => {
-            Gpu { device: Device::Cpu, name: wanted, about: "candle's own operations".into() }
-        }
-        Ok(Ok(On::Cpu { why })) => panic!("{wanted}: {why:?}"),
-        Ok(Err(error)) => panic!("{error}"),
-        Err(error) => panic!("{error}"),
-    }
-}
 
 fn source() -> Source {
     Source::Embedded(Known::embedded().embedded.expect("built in"))
@@ -31,7 +19,7 @@ fn placed(precision: Precision) -> Placed {
     let build = |weights: &mut Weights<'_>| U2NETP.graph(weights);
     let read = Weights::with(&source, &Device::Cpu, &mut |_| (), &Stop::default(), build);
     let config = Config { size: SIZE, ..U2NETP };
-    Placed::on_gpu(read.expect("weights").0, gpu(), config, precision).expect("in place")
+    Placed::on_gpu(read.expect("weights").0, for_tests(&MODULES), config, precision).expect("in place")
 }
 
 /// A light square on a dark ground; another `seed` is another place.

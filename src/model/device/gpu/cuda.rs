@@ -1,5 +1,6 @@
 //! CUDA's devices, opened through candle's own bindings.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,7 +64,11 @@ fn driver() -> Result<(), ModelError> {
             std::mem::forget(library);
             Ok(())
         }
-        Err(error) => Err(ModelError::Other(format!("there is no NVIDIA driver here ({error})"))),
+        Err(error) => {
+            // The loader's own words, which name the file.
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            Err(ModelError::Other(format!("there is no NVIDIA driver here ({why})")))
+        }
     }
 }
 

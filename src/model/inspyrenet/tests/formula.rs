@@ -26,8 +26,8 @@ fn seed(name: &str) -> u64 {
 }
 
 /// Weights for photos of one size.
-pub(super) struct Formula {
-    pub(super) size: usize,
+pub(in super::super) struct Formula {
+    pub(in super::super) size: usize,
 }
 
 impl Formula {
@@ -79,7 +79,7 @@ impl Parameters for Formula {
 }
 
 /// A disc on a ramp, with noise: RGB8 of `size × size`.
-pub(super) fn photo(size: usize) -> Vec<u8> {
+pub(in super::super) fn photo(size: usize) -> Vec<u8> {
     let seed = seed("photo");
     let values = (0..size * size * 3).map(|n| {
         let (x, y, channel) = (n / 3 % size, n / 3 / size, n % 3);

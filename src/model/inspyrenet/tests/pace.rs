@@ -7,9 +7,9 @@ use candle_core::{DType, Device, Tensor};
 use warmcut_kernels::Level;
 
 use super::formula::{Formula, photo};
+use super::normalised;
 use crate::model::ModelError;
 use crate::model::inspyrenet::config::{BASE, Config, FAST, RES2NET50};
-use crate::model::inspyrenet::loader::normalised;
 use crate::model::inspyrenet::scope::Target;
 
 /// A line of `/proc/self/status`, in MB.
@@ -37,7 +37,7 @@ fn time(config: Config, kernels: Option<Level>) {
     for _ in 0..3 {
         let (start, mut at, mut stages) = (Instant::now(), worked(), String::new());
         let first = at;
-        let photo = normalised(&pixels, config.size, &Device::Cpu).expect("a photo");
+        let photo = normalised(&pixels, config.size).expect("a photo");
         let mut see = |stage: &str, _: &dyn Fn() -> Result<Tensor, ModelError>| {
             let now = worked();
             stages += &format!(" {stage} {:.2}", now - at);

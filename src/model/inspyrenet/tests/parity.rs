@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 use warmcut_kernels::Level;
 
 use super::formula::{Formula, Goldens, photo};
+use super::normalised;
 use crate::model::inspyrenet::config::{BASE, Backbone, Config, FAST, RES2NET50};
-use crate::model::inspyrenet::loader::normalised;
 use crate::model::inspyrenet::scope::Target;
 
 /// How far a network is from PyTorch's, by stage.
@@ -49,7 +49,7 @@ fn means(map: &[f32], size: usize, square: usize) -> Vec<f32> {
 fn distances(config: Config, dtype: DType, kernels: Option<Level>) -> Vec<Distance> {
     let target = Target { device: Device::Cpu, dtype, kernels };
     let network = config.network(&mut Formula { size: config.size }, &target).expect("a network");
-    let photo = normalised(&photo(config.size), config.size, &Device::Cpu).expect("a photo");
+    let photo = normalised(&photo(config.size), config.size).expect("a photo");
     let goldens = Goldens::open();
     let mut distances = Vec::new();
     let map = network.forward_seen(&photo, &mut |stage, tensor| {
