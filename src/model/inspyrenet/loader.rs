@@ -63,7 +63,7 @@ impl Loader for InSPyReNetLoader {
         let Self { config, means, .. } = *self;
         let opening = means.wanted.open(&MODULES).settle();
         let build = |weights: &mut Weights<'_>| match opening.is_cpu() {
-            true => Ok(Parts::Built(config.network(weights, &on_cpu(means.cpu))?)),
+            true => Ok(Parts::Built(Box::new(config.network(weights, &on_cpu(means.cpu))?))),
             false => Held::read(weights, &config).map(Parts::Held),
         };
         let (parts, bytes) = Weights::with(&self.source, &Device::Cpu, report, stop, build)?;
@@ -90,7 +90,7 @@ fn on_cpu(cpu: Cpu) -> Target {
 
 enum Parts {
     /// For the CPU.
-    Built(Network),
+    Built(Box<Network>),
     Held(Held),
 }
 
@@ -123,7 +123,7 @@ impl Loaded for Read {
         let gpu = opening.wait(report, stop)?.choose(&name, means.cpu, report);
         stop.check()?;
         let placed = match (parts, gpu) {
-            (Parts::Built(network), _) => Placed::new(network, None, config, bytes),
+            (Parts::Built(network), _) => Placed::new(*network, None, config, bytes),
             (Parts::Held(held), None) => {
                 let target = on_cpu(means.cpu);
                 Placed::new(config.network(&mut held.to(&Device::Cpu, stop), &target)?, None, config, bytes)
