@@ -158,7 +158,7 @@ fn a_model_that_cannot_serve_keeps_a_server_from_starting() {
         "archive.pth fits no network that is known here: u2netp: archive.pth has no tensor",
     );
     serve(&["--model", &format!("u2netp={WEIGHTS}@100")], "multiple of 32");
-    serve(&["--model", &format!("u2netp={WEIGHTS}:bf16")], "the CPU computes in f32");
+    serve(&["--model", &format!("u2netp={WEIGHTS}:bf16"), "--device", "cpu"], "the CPU computes in f32");
     serve(&["--model", WEIGHTS], "NAME=PATH");
     serve(&["--default-model", "u2net"], "--model u2net=PATH");
     serve(&["--preview-model", "u2net"], "--model u2net=PATH");
@@ -181,7 +181,10 @@ fn a_model_that_cannot_serve_keeps_a_server_from_starting() {
 fn one_photo_is_cut_out_by_the_model_that_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("cat.png");
-    let cutout = |model: &str| warmcut(&["cutout", PHOTO, out.to_str().unwrap(), "--model", model], &[]);
+    let cutout = |model: &str| {
+        let arguments = ["cutout", PHOTO, out.to_str().unwrap(), "--device", "cpu", "--model", model];
+        warmcut(&arguments, &[])
+    };
     let (code, says) = cutout("u3net");
     assert!(code == Some(2) && says.contains("there are u2netp, u2net, isnet"), "{says}");
     let (code, says) = cutout(&format!("u2netp={WEIGHTS}:f16"));

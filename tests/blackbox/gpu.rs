@@ -146,10 +146,10 @@ mod without_a_driver {
             return;
         }
         let (_program, url) = serve("cuda:0");
-        let (status, problem) = body(client().post(format!("{url}/warmup")).send().await.unwrap()).await;
-        assert_eq!((status, &problem["code"]), (503, &"warmup_failed".into()), "{problem}");
-        let message = problem["message"].as_str().or(problem["detail"].as_str()).unwrap_or_default();
-        assert!(message.contains("cuda:0 can't be used: there is no NVIDIA driver here"), "{problem}");
+        let (status, warmed) = body(client().post(format!("{url}/warmup")).send().await.unwrap()).await;
+        assert_eq!((status, &warmed["status"]), (503, &"failed".into()), "{warmed}");
+        let why = warmed["error"].as_str().unwrap_or_default();
+        assert!(why.contains("cuda:0 can't be used: there is no NVIDIA driver here (libcuda"), "{warmed}");
         assert_eq!(get(format!("{url}/health")).await.0, 200);
         assert_eq!(get(format!("{url}/readyz")).await.0, 503);
         let (_, status) = get(format!("{url}/model-status")).await;
