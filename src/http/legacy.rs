@@ -109,7 +109,7 @@ pub(super) async fn model_status(State(app): State<AppState>) -> Json<Value> {
         "load_time": state.load_ms.map(|ms| ms as f64 / 1000.0),
         "model": state.model,
         "device": state.device,
-        "dtype": "f32",
+        "dtype": state.dtype,
         "last_run": state.run,
         "last_error": state.error,
     }))

@@ -129,7 +129,7 @@ impl Loaded for Read {
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
         let Self { network, opening, config, bytes, means, name } = *self;
         let waits = !opening.is_cpu();
-        let on = opening.wait(report, stop)?.choose(&name, means.cpu, report);
+        let on = opening.wait(report, stop)?.choose(&name, means, report);
         stop.check()?;
         let placed = match (on, network) {
             (None, Network::Graph(graph)) if waits => {
@@ -163,12 +163,14 @@ struct Placed {
     device: Option<Device>,
     bytes: u64,
     size: u32,
+    precision: Precision,
     batches: Batches,
 }
 
 impl Placed {
     fn on_cpu(network: Network, config: Config, bytes: u64) -> Self {
-        Self { network, device: None, bytes, size: config.size as u32, batches: batches(&config) }
+        let (size, precision) = (config.size as u32, Precision::F32);
+        Self { network, device: None, bytes, size, precision, batches: batches(&config) }
     }
 
     fn on_gpu(graph: Graph, gpu: Gpu, config: Config, precision: Precision) -> Result<Self, ModelError> {
@@ -177,7 +179,7 @@ impl Placed {
         gpu.device.synchronize()?;
         let (bytes, network) = (graph.bytes(), Network::Graph(graph));
         let (device, size) = (Some(gpu.device), config.size as u32);
-        Ok(Self { network, device, bytes, size, batches: batches(&config) })
+        Ok(Self { network, device, bytes, size, precision, batches: batches(&config) })
     }
 
     /// `[B, 3, size, size]` in the host's memory to the maps of each photo.
@@ -209,6 +211,10 @@ impl Segmenter for Placed {
 
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
         self.batches.one(rgb, &|photos| self.forward(photos))
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn batch(&self) -> usize {

@@ -111,6 +111,11 @@ pub trait Segmenter: Send + Sync + 'static {
     /// Bytes of weights that it holds.
     fn bytes(&self) -> u64;
 
+    /// What it is computed in.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
     /// The saliency map of an RGB8 photo of `size × size`: `size × size` values of 0 to 1, row by row.
     /// Blocks.
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError>;

@@ -4,9 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use candle_core::DType;
+use serde::{Deserialize, Serialize};
 
 /// How a model's values are kept, or computed with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits.
     #[default]

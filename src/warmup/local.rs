@@ -252,7 +252,7 @@ impl LocalPool {
         (ended_ms, total_ms): (u64, u64),
     ) {
         let Proven { segmenter, load_ms } = proven;
-        let model_bytes = segmenter.bytes();
+        let (model_bytes, dtype) = (segmenter.bytes(), segmenter.precision());
         *self.segmenter.write() = Some(segmenter);
         let (model, device) = (self.run.loader.name().to_owned(), self.run.loader.device());
         // The state first: who reads `ready` may upload at once.
@@ -262,6 +262,7 @@ impl LocalPool {
             state.progress = 1.0;
             state.load_ms = Some(load_ms);
             state.model_bytes = model_bytes;
+            state.dtype = dtype;
         });
         let ready = Ready { run: run.clone(), cold: false, total_ms, model, device };
         let state = self.state.borrow().clone();

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::model::Precision;
 use crate::protocol::{Code, Eta, Problem, RunId, SessionId, Stage};
 
 pub(crate) use audit::{Outcome, run_ended};
@@ -95,6 +96,8 @@ pub struct PoolState {
     pub model: String,
     /// What it runs on.
     pub device: String,
+    /// What it computes in; as long as it isn't there, what the CPU does.
+    pub dtype: Precision,
     /// How long `model_load` took the last time, in milliseconds.
     pub load_ms: Option<u64>,
     /// Bytes of weights in memory; 0 when none are.

@@ -74,7 +74,8 @@ async fn the_device_is_named_as_it_is_known_and_every_step_is_told() {
     assert_eq!(ready["device"], "cuda:1");
     let detail = done["detail"].as_str().unwrap_or_default();
     assert_eq!(detail, "context in 3 ms; kernels in 2 ms; the known photo gave the known answer");
-    assert_eq!(app.get("/model-status").await.1["device"], "cuda:1");
+    let (_, status) = app.get("/model-status").await;
+    assert_eq!((&status["device"], &status["dtype"]), (&"cuda:1".into(), &"bf16".into()));
 }
 
 /// The program itself, built with CUDA, on a machine without NVIDIA's driver.

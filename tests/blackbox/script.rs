@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 
-use warmcut::model::{Loaded, Loader, ModelError, Progress, Segmenter, Stop};
+use warmcut::model::{Loaded, Loader, ModelError, Precision, Progress, Segmenter, Stop};
 use warmcut::warmup::{Answer, Known};
 
 const SIZE: usize = 32;
@@ -43,7 +43,7 @@ pub struct Script {
     pub inferences: Mutex<VecDeque<Act>>,
     pub loaded: Mutex<usize>,
     pub inferred: Mutex<usize>,
-    /// The device that it finds when it is primed; without one it is the CPU from the start.
+    /// The device that it finds when it is primed, where it computes in bf16; without one it is the CPU from the start.
     pub finds: Option<&'static str>,
 }
 
@@ -144,6 +144,10 @@ impl Segmenter for Model {
 
     fn bytes(&self) -> u64 {
         1000
+    }
+
+    fn precision(&self) -> Precision {
+        if self.0.finds.is_some() { Precision::BF16 } else { Precision::F32 }
     }
 
     fn segment(&self, _: &[u8]) -> Result<Vec<f32>, ModelError> {

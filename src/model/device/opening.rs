@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::gpu::{self, Gpu, Gpus, Module};
-use super::{Cpu, Wanted};
-use crate::model::{ModelError, Progress, Stop};
+use super::{Means, Wanted};
+use crate::model::{ModelError, Precision, Progress, Stop};
 
 /// A stage that ran out of time is noticed within this.
 const LOOK: Duration = Duration::from_millis(50);
@@ -30,7 +30,7 @@ impl On {
     pub(in crate::model) fn choose(
         self,
         name: &Mutex<String>,
-        cpu: Cpu,
+        Means { cpu, precision, .. }: Means,
         report: &mut dyn FnMut(Progress),
     ) -> Option<Gpu> {
         match self {
@@ -40,13 +40,20 @@ impl On {
                     tracing::warn!(why, "no GPU can be used; the model runs on the CPU");
                     report(Progress::step(format!("no GPU can be used: {why}")));
                 }
-                report(Progress::step(format!("device chosen: {}", cpu.describe())));
+                let instead = match precision {
+                    Precision::F32 => String::new(),
+                    wanted => format!(", in f32 instead of {wanted}"),
+                };
+                report(Progress::step(format!("device chosen: {}{instead}", cpu.describe())));
                 None
             }
             Self::Gpu(gpu) => {
                 name.lock().clone_from(&gpu.name);
                 tracing::info!(device = gpu.name, gpu = gpu.about, "the model runs on a GPU");
-                report(Progress::step(format!("device chosen: {}, {}", gpu.name, gpu.about)));
+                report(Progress::step(format!(
+                    "device chosen: {}, {}, computes in {precision}",
+                    gpu.name, gpu.about
+                )));
                 Some(gpu)
             }
         }

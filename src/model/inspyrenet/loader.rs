@@ -13,7 +13,7 @@ use super::super::batch::Batches;
 use super::super::device::{Cpu, Means, Module, Opening};
 use super::super::preprocess::IMAGENET;
 use super::super::weights::Weights;
-use super::super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop};
+use super::super::{Loaded, Loader, ModelError, Precision, Progress, Segmenter, Source, Stop};
 use super::config::Config;
 use super::held::Held;
 use super::network::{Network, stretch};
@@ -120,13 +120,13 @@ impl Loaded for Read {
         stop: &Stop,
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
         let Self { parts, opening, config, means, name, bytes } = *self;
-        let gpu = opening.wait(report, stop)?.choose(&name, means.cpu, report);
+        let gpu = opening.wait(report, stop)?.choose(&name, means, report);
         stop.check()?;
+        let f32_on_cpu = |network| Placed::new(network, (None, Precision::F32), config, bytes);
         let placed = match (parts, gpu) {
-            (Parts::Built(network), _) => Placed::new(*network, None, config, bytes),
+            (Parts::Built(network), _) => f32_on_cpu(*network),
             (Parts::Held(held), None) => {
-                let target = on_cpu(means.cpu);
-                Placed::new(config.network(&mut held.to(&Device::Cpu, stop), &target)?, None, config, bytes)
+                f32_on_cpu(config.network(&mut held.to(&Device::Cpu, stop), &on_cpu(means.cpu))?)
             }
             (Parts::Held(held), Some(gpu)) => {
                 let begun = Instant::now();
@@ -137,7 +137,7 @@ impl Loaded for Read {
                 gpu.device.synchronize()?;
                 let bytes = bytes.min(kept(&config, dtype));
                 report(Progress::copied(bytes, begun));
-                Placed::new(network, Some(gpu.device), config, bytes)
+                Placed::new(network, (Some(gpu.device), means.precision), config, bytes)
             }
         };
         stop.check()?;
@@ -157,13 +157,19 @@ struct Placed {
     gpu: Option<Device>,
     size: u32,
     bytes: u64,
+    precision: Precision,
     batches: Batches,
 }
 
 impl Placed {
-    fn new(network: Network, gpu: Option<Device>, config: Config, bytes: u64) -> Self {
+    fn new(
+        network: Network,
+        (gpu, precision): (Option<Device>, Precision),
+        config: Config,
+        bytes: u64,
+    ) -> Self {
         let batches = Batches::new(config.size, IMAGENET);
-        Self { network, gpu, size: config.size as u32, bytes, batches }
+        Self { network, gpu, size: config.size as u32, bytes, precision, batches }
     }
 
     /// `[B, 3, size, size]` in the host's memory to the maps of each photo.
@@ -187,6 +193,10 @@ impl Segmenter for Placed {
 
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
         self.batches.one(rgb, &|photos| self.forward(photos))
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn batch(&self) -> usize {

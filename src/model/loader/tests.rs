@@ -76,6 +76,7 @@ fn half_precision_takes_half_the_memory_and_says_nearly_the_same() {
         if precision == Precision::BF16 && half.device.as_ref().is_some_and(Device::is_cpu) {
             continue;
         }
+        assert_eq!(half.precision(), precision);
         assert!(half.bytes() < whole.bytes() * 51 / 100, "{precision}: {} bytes", half.bytes());
         let found = half.segment(&photo(0)).expect("a map");
         let off = farthest(&map, &found);

@@ -18,7 +18,7 @@ fn placed() -> Placed {
     let target = Target { device: gpu.device.clone(), dtype: DType::F32, kernels: None };
     let stop = Stop::default();
     let network = TINY.network(&mut held.to(&gpu.device, &stop), &target).expect("in place");
-    Placed::new(network, Some(gpu.device), TINY, 0)
+    Placed::new(network, (Some(gpu.device), Precision::F32), TINY, 0)
 }
 
 fn farthest(a: &[f32], b: &[f32]) -> f32 {
@@ -44,7 +44,8 @@ fn photos_of_a_batch_have_the_maps_that_they_have_alone() {
 #[test]
 fn parameters_that_waited_for_their_device_make_the_same_network() {
     let direct = TINY.network(&mut Formula { size: TINY.size }, &on_cpu(Cpu::Candle)).expect("in place");
-    let direct = Placed::new(direct, None, TINY, 0).segment(&photo(TINY.size)).expect("a map");
+    let direct =
+        Placed::new(direct, (None, Precision::F32), TINY, 0).segment(&photo(TINY.size)).expect("a map");
     let off = farthest(&direct, &placed().segment(&photo(TINY.size)).expect("a map"));
     assert!(off < 1e-4, "{off}");
 }
