@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Compare a network's maps, time and memory with ONNX Runtime's, on its real weights.
+"""Compare a network's maps, time and memory with ONNX Runtime's or PyTorch's, on its real weights where there are some.
 
-    python tests/models/parity.py NAME MODEL.onnx MODEL.safetensors BENCH WARMCUT
+    python tests/models/parity.py NAME MODEL WEIGHTS BENCH WARMCUT [PYTHON]
 
-BENCH is the executable of `cargo bench --bench inference`, WARMCUT the program. Fails when a map differs by
-more than the tolerance, or when the program does not accept the file; the times only tell, because they are
-those of this machine at this moment. `tests/run models` does all of it.
+MODEL is the peer's file, WEIGHTS ours; PYTHON has PyTorch where the peer is that. BENCH is the executable of
+`cargo bench --bench inference`, WARMCUT the program. Fails when a map differs by more than the tolerance, or when
+the program does not accept the file; the times only tell, because they are those of this machine at this moment.
+`tests/run models` does all of it.
 """
 
 import argparse
@@ -28,13 +29,15 @@ from check import preprocess  # noqa: E402
 
 # Of the raw map of 0 to 1. Winograd's sums are rounded elsewhere than a direct convolution's.
 MEAN, MAX = 1e-4, 1e-3
-# Of ONNX Runtime's time, on a processor with AVX-512.
-WANTED = 0.4
+# Of the peer's time: ONNX Runtime's on a processor with AVX-512, and no more than PyTorch's.
+WANTED = {"ONNX Runtime": 0.4, "PyTorch": 1.0}
 THREADS = 2
-SIZES = {"u2netp": 320, "u2net": 320, "isnet": 1024}
-# Of which there are no real weights (see isnet.py): it is given noise instead of photos, and serves nothing.
-MADE = {"isnet"}
-WARM_UP, TURNS = 3, 15
+SIZES = {"u2netp": 320, "u2net": 320, "isnet": 1024, "inspyrenet": 1024, "inspyrenet-fast": 384}
+# Of which there are no real weights (see isnet.py and inspyrenet.py): given noise instead of photos, and serving nothing.
+MADE = {"isnet", "inspyrenet", "inspyrenet-fast"}
+# Runs that don't count, and those that do.
+RUNS = {"inspyrenet": (1, 3), "inspyrenet-fast": (2, 7)}
+USUAL_RUNS = (3, 15)
 # Seconds between two runs: a runtime's threads spin for a while after their work, and the next one would
 # pay for it.
 PAUSE = 0.1
@@ -143,14 +146,21 @@ def main():
     if sys.argv[1:2] == ["--peer"]:
         return onnx_runtime(*sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("name", "onnx", "weights", "bench", "warmcut"):
+    for name in ("name", "model", "weights", "bench", "warmcut"):
         parser.add_argument(name)
+    parser.add_argument("python", nargs="?", help="with PyTorch, for InSPyReNet")
     args = parser.parse_args()
 
     if args.name not in MADE:
         serve(args)
     subprocess.run([args.warmcut, "model", "check", args.weights], check=True)
-    peer = Program(sys.executable, __file__, "--peer", args.name, args.onnx)
+    if args.python:
+        runtime = "PyTorch"
+        script = ROOT / "tests" / "models" / "inspyrenet.py"
+        peer = Program(args.python, "-W", "ignore", script, args.name, args.model, "--answer")
+    else:
+        runtime = "ONNX Runtime"
+        peer = Program(sys.executable, __file__, "--peer", args.name, args.model)
     model = f"{args.name}={args.weights}"
     ours = Program(args.bench, "--on-request", "--threads", THREADS, "--model", model)
     differs = False
@@ -162,16 +172,17 @@ def main():
             # Not a number is apart too.
             differs |= not (mean <= MEAN and most <= MAX)
     rows = []
-    for _ in range(WARM_UP + TURNS):
+    warm_up, turns = RUNS.get(args.name, USUAL_RUNS)
+    for _ in range(warm_up + turns):
         row = []
         for program in (ours, peer):
             time.sleep(PAUSE)
             row.append(program.run())
         rows.append(row)
-    mine, theirs = (statistics.median(column) for column in zip(*rows[WARM_UP:]))
+    mine, theirs = (statistics.median(column) for column in zip(*rows[warm_up:]))
     print(
-        f"{args.name}, {THREADS} threads: {mine:.0f} ms beside {theirs:.0f} ms of ONNX Runtime, "
-        f"{mine / theirs:.2f} (wanted: {WANTED}); peak memory {ours.peak():,.0f} MB beside {peer.peak():,.0f} MB"
+        f"{args.name}, {THREADS} threads: {mine:,.0f} ms beside {theirs:,.0f} ms of {runtime}, "
+        f"{mine / theirs:.2f} (wanted: {WANTED[runtime]}); peak memory {ours.peak():,.0f} MB beside {peer.peak():,.0f} MB"
     )
     ours.close()
     peer.close()
