@@ -36,9 +36,12 @@ pub(crate) struct Band<'a> {
 pub(crate) struct Strips<'a> {
     pub(crate) band: Band<'a>,
     pub(crate) level: Level,
-    /// `[point][tile]`
+    /// `[block][point][tile]`, of [`TOGETHER`] blocks.
     pub(crate) sums: &'a mut [Lanes],
 }
+
+/// The most blocks of outputs that any instructions sum at once.
+pub(crate) const TOGETHER: usize = 2;
 
 impl Kernel for Strips<'_> {
     #[inline(always)]
@@ -55,12 +58,12 @@ impl Kernel for Strips<'_> {
 }
 
 impl Band<'_> {
-    fn multiply(&self, level: Level, block: usize, tiles: usize, sums: &mut [Lanes]) {
+    fn multiply(&self, level: Level, blocks: Range<usize>, tiles: usize, sums: &mut [Lanes]) {
         let Winograd { tile, channels, filters, .. } = self.winograd;
         let points = tile.points() * tile.points();
-        let filters = &filters[block * points * channels..][..points * channels];
+        let filters = &filters[blocks.start * points * channels..][..blocks.len() * points * channels];
         let (data, channels, step) = (&*self.data, *channels, self.tiles);
-        let sums = &mut sums[..points * step];
+        let sums = &mut sums[..blocks.len() * points * step];
         dispatch(level, Products { data, filters, sums, channels, points, step, tiles });
     }
 
@@ -73,9 +76,12 @@ impl Band<'_> {
             // SAFETY: the caller gives the instructions.
             unsafe {
                 self.transform_data::<S, T>(first, tiles, &mut patch);
-                for block in 0..self.blocks {
-                    self.multiply(level, block, tiles, sums);
-                    self.transform_sums::<S, T>(block, first..first + tiles, sums, &mut patch);
+                for block in (0..self.blocks).step_by(S::TOGETHER) {
+                    let blocks = block..self.blocks.min(block + S::TOGETHER);
+                    self.multiply(level, blocks.clone(), tiles, sums);
+                    for (block, sums) in blocks.zip(sums.chunks(T::POINTS * T::POINTS * self.tiles)) {
+                        self.transform_sums::<S, T>(block, first..first + tiles, sums, &mut patch);
+                    }
                 }
             }
         }

@@ -1,13 +1,13 @@
 //! Convolutions tap by tap: dilated, strided, of any kernel size, and on maps too small for tiles.
 //!
 //! A few neighbouring pixels times sixteen outputs are summed in registers over all taps and channels.
-//! A pixel beyond the edge is a pointer to zeros.
+//! What lies beyond the edge is put there as zeros.
 #![allow(unsafe_code, reason = "processor intrinsics and unchecked pointers in the innermost loops")]
 
 use rayon::prelude::*;
 
 use crate::epilogue::Epilogue;
-use crate::planes::{BEYOND, LANES, Lanes, PlaneMut, Source};
+use crate::planes::{LANES, Lanes, PlaneMut, Source};
 use crate::product::{UNITS, add_products, by_rows};
 use crate::simd::{Kernel, Level, Simd, dispatch};
 
@@ -88,18 +88,26 @@ struct Rows<'a> {
 impl Kernel for Rows<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(mut self) {
-        for block in 0..self.blocks {
+        let mut block = 0;
+        while block < self.blocks {
+            let together = (self.blocks - block).min(S::TOGETHER);
             for row in 0..self.out.len() / (self.blocks * self.width) {
                 let mut x = 0;
                 while x < self.width {
-                    let pixels = (self.width - x).min(S::ROWS);
+                    // Groups of even size, as far as that can be.
+                    let left = self.width - x;
+                    let pixels = left.div_ceil(left.div_ceil(S::ROWS));
                     // SAFETY: the caller gives the instructions.
                     unsafe {
-                        by_rows!(pixels, PIXELS => self.pixels::<S, PIXELS>(block, row, x));
+                        match together {
+                            2 => by_rows!(pixels, PIXELS => self.pixels::<S, PIXELS, 2>(block, row, x)),
+                            _ => by_rows!(pixels, PIXELS => self.pixels::<S, PIXELS, 1>(block, row, x)),
+                        }
                     }
                     x += pixels;
                 }
             }
+            block += together;
         }
         // Before another thread is told that the rows are there.
         S::fence();
@@ -108,25 +116,37 @@ impl Kernel for Rows<'_> {
 
 impl Rows<'_> {
     #[inline(always)]
-    unsafe fn pixels<S: Simd, const PIXELS: usize>(&mut self, block: usize, row: usize, x: usize) {
-        if PIXELS > S::ROWS {
+    unsafe fn pixels<S: Simd, const PIXELS: usize, const BLOCKS: usize>(
+        &mut self,
+        block: usize,
+        row: usize,
+        x: usize,
+    ) {
+        if PIXELS > S::ROWS || BLOCKS > S::TOGETHER {
             return;
         }
         let Direct { filters, kernel: (down, across), stride, dilation, used } = self.direct;
         let (units, taps) = (LANES / S::WIDTH, down * across);
         let (above, left) = (dilation * (down / 2), dilation * (across / 2));
-        let filters = &filters[block * used.len() * taps * LANES..][..used.len() * taps * LANES];
+        let of_block = used.len() * taps * LANES;
+        let filters: [&[Lanes]; BLOCKS] =
+            std::array::from_fn(|n| &filters[(block + n) * of_block..][..of_block]);
         let Epilogue { bias, finish } = self.epilogue;
-        let (line, out) =
-            (self.y + row, &mut self.out[(row * self.blocks + block) * self.width + x..][..PIXELS]);
-        let inside = x * stride >= left && (x + PIXELS - 1) * stride + left < self.inputs[0].plane().width;
-        // SAFETY: every pixel's pointer is to sixteen channels of a row, found by checked indices, or to
-        // `BEYOND`; there are sixteen filters for each tap; the caller gives the instructions.
+        let line = self.y + row;
+        // What a tap sees of a row lies together, or is put together: with as many pointers as pixels there
+        // would be too few registers for them.
+        let together = *stride == 1 && x >= left && x + PIXELS + left <= self.inputs[0].plane().width;
+        let mut near = [Lanes::ZERO; PIXELS];
+        // SAFETY: sixteen channels of each pixel lie from `from` on, in a checked part of a row or in `near`;
+        // there are sixteen filters for each tap; the caller gives the instructions.
         unsafe {
-            let mut sums = [[S::splat(0.0); UNITS]; PIXELS];
+            let mut sums = [[[S::splat(0.0); UNITS]; BLOCKS]; PIXELS];
             for sums in &mut sums {
-                for (unit, sum) in sums.iter_mut().enumerate().take(units) {
-                    *sum = S::load(bias[block].0.as_ptr().add(unit * S::WIDTH));
+                // A loop of known length, or the sums would not stay in registers.
+                for (n, sums) in sums.iter_mut().enumerate() {
+                    for (unit, sum) in sums.iter_mut().enumerate().take(units) {
+                        *sum = S::load(bias[block + n].0.as_ptr().add(unit * S::WIDTH));
+                    }
                 }
             }
             let mut at = 0;
@@ -139,29 +159,38 @@ impl Rows<'_> {
                             continue;
                         }
                         let row = input.row(y, input_block);
-                        let pixels: [*const f32; PIXELS] = if inside {
-                            let from = row[x * stride + right - left..][..(PIXELS - 1) * stride + 1].as_ptr();
-                            std::array::from_fn(|pixel| from.add(pixel * stride).cast())
+                        let from: *const f32 = if together {
+                            row[x + right - left..][..PIXELS].as_ptr().cast()
                         } else {
-                            std::array::from_fn(|pixel| {
+                            for (pixel, near) in near.iter_mut().enumerate() {
                                 let column = ((x + pixel) * stride + right).wrapping_sub(left);
-                                row.get(column).unwrap_or(&BEYOND).0.as_ptr()
-                            })
+                                *near = *row.get(column).unwrap_or(&Lanes::ZERO);
+                            }
+                            near.as_ptr().cast()
                         };
-                        let filters = filters[(at * taps + tap) * LANES..].as_ptr().cast();
-                        add_products::<S, PIXELS>(&mut sums, |n| pixels[n], filters, used[at]);
+                        let filters =
+                            filters.map(|filters| filters[(at * taps + tap) * LANES..].as_ptr().cast());
+                        add_products::<S, PIXELS, BLOCKS>(
+                            &mut sums,
+                            |n| from.add(n * LANES),
+                            filters,
+                            used[at],
+                        );
                     }
                     at += 1;
                 }
             }
             let floor = S::splat(self.epilogue.floor());
-            for (pixel, sums) in sums.iter().enumerate() {
-                for (unit, sum) in sums.iter().enumerate().take(units) {
-                    let lane = unit * S::WIDTH;
-                    let value = S::max(floor, *sum);
-                    let to = out[pixel].0.as_mut_ptr().add(lane);
-                    let value = if finish.adds { S::add(value, S::load(to)) } else { value };
-                    if self.stream { S::stream(to, value) } else { S::store(to, value) }
+            for n in 0..BLOCKS {
+                let at = (row * self.blocks + block + n) * self.width + x;
+                let out = &mut self.out[at..][..PIXELS];
+                for (out, sums) in out.iter_mut().zip(&sums) {
+                    for (unit, sum) in sums[n].iter().enumerate().take(units) {
+                        let value = S::max(floor, *sum);
+                        let to = out.0.as_mut_ptr().add(unit * S::WIDTH);
+                        let value = if finish.adds { S::add(value, S::load(to)) } else { value };
+                        if self.stream { S::stream(to, value) } else { S::store(to, value) }
+                    }
                 }
             }
         }

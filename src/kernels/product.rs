@@ -22,15 +22,19 @@ macro_rules! by_rows {
 }
 pub(crate) use by_rows;
 
-/// Adds to each row's sums its channels times their filters of sixteen outputs each.
+/// Of one row, for some blocks of outputs.
+pub(crate) type Sums<S, const BLOCKS: usize> = [[<S as Simd>::V; UNITS]; BLOCKS];
+
+/// Adds to each row's sums its channels times their filters, sixteen outputs for each of the blocks.
 ///
 /// # Safety
-/// There are so many channels in each row, and sixteen filters for each; the caller gives the instructions.
+/// There are so many channels in each row, and sixteen filters for each in each block; the caller gives the
+/// instructions.
 #[inline(always)]
-pub(crate) unsafe fn add_products<S: Simd, const ROWS: usize>(
-    sums: &mut [[S::V; UNITS]; ROWS],
+pub(crate) unsafe fn add_products<S: Simd, const ROWS: usize, const BLOCKS: usize>(
+    sums: &mut [Sums<S, BLOCKS>; ROWS],
     row: impl Fn(usize) -> *const f32,
-    mut filters: *const f32,
+    filters: [*const f32; BLOCKS],
     channels: usize,
 ) {
     let units = LANES / S::WIDTH;
@@ -38,17 +42,20 @@ pub(crate) unsafe fn add_products<S: Simd, const ROWS: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             // All weights before the first broadcast, or there are too few registers.
-            let mut weights = [S::splat(0.0); UNITS];
-            for (unit, weights) in weights.iter_mut().enumerate().take(units) {
-                *weights = S::load(filters.add(unit * S::WIDTH));
+            let mut weights = [[S::splat(0.0); UNITS]; BLOCKS];
+            for (weights, filters) in weights.iter_mut().zip(filters) {
+                for (unit, weights) in weights.iter_mut().enumerate().take(units) {
+                    *weights = S::load(filters.add(channel * LANES + unit * S::WIDTH));
+                }
             }
             for (n, sums) in sums.iter_mut().enumerate() {
                 let value = S::splat(*row(n).add(channel));
-                for unit in 0..units {
-                    sums[unit] = S::mul_add(value, weights[unit], sums[unit]);
+                for (sums, weights) in sums.iter_mut().zip(&weights) {
+                    for unit in 0..units {
+                        sums[unit] = S::mul_add(value, weights[unit], sums[unit]);
+                    }
                 }
             }
-            filters = filters.add(LANES);
         }
     }
 }
@@ -76,10 +83,13 @@ impl Kernel for Products<'_> {
     unsafe fn run<S: Simd>(self) {
         let Self { data, filters, sums, channels, points, step, tiles } = self;
         assert!(data.len() == channels.div_ceil(LANES) * points * step && tiles <= step);
+        let blocks = sums.len() / (points * step);
+        assert!(sums.len() == blocks * points * step && filters.len() == blocks * points * channels);
         for point in 0..points {
-            let blocks = sums.chunks_exact_mut(points * step).zip(filters.chunks_exact(points * channels));
-            for (sums, filters) in blocks {
-                let filters = &filters[point * channels..][..channels];
+            let mut block = 0;
+            while block < blocks {
+                let together = (blocks - block).min(S::TOGETHER);
+                let filters = filters[(block * points + point) * channels..].as_ptr();
                 let mut tile = 0;
                 while tile < tiles {
                     // Groups of even size: a small one leaves registers, and with them time, unused.
@@ -90,65 +100,79 @@ impl Kernel for Products<'_> {
                         data: data[at..].as_ptr().cast(),
                         block: points * step * LANES,
                         channels,
-                        filters: filters.as_ptr().cast(),
-                        sums: sums[at..][..rows].as_mut_ptr().cast(),
+                        filters: filters.cast(),
+                        of_block: points * channels * LANES,
+                        sums: sums[block * points * step + at..][..rows].as_mut_ptr().cast(),
                     };
-                    // SAFETY: `rows` tiles from `at` exist in each block and in the sums, and `channels`
-                    // filters from the point's first; the caller gives the instructions.
-                    unsafe { product.rows::<S>(rows) };
+                    // SAFETY: `rows` tiles from `at` exist in each block of inputs and of sums, and `channels`
+                    // filters from the point's first in each block, as the lengths say; the caller gives the
+                    // instructions.
+                    unsafe { product.rows::<S>(rows, together) };
                     tile += rows;
                 }
+                block += together;
             }
         }
     }
 }
 
-/// Sums over channels of some tiles' data times one point's filters.
+/// Sums over channels of some tiles' data times one point's filters of some blocks of outputs.
 struct Product {
     /// `[block][tile][channel]`
     data: *const f32,
-    /// Values from one block to the next.
+    /// Values from one block of inputs to the next, and from one block of sums to the next.
     block: usize,
     /// Of all blocks.
     channels: usize,
     /// `[channel][output]`
     filters: *const f32,
+    /// Filters' values from one block of outputs to the next.
+    of_block: usize,
     /// `[tile][output]`
     sums: *mut f32,
 }
 
 impl Product {
     /// # Safety
-    /// Everything that the fields speak of exists for so many tiles, [`Simd::ROWS`] at most.
+    /// Everything that the fields speak of exists for so many tiles, [`Simd::ROWS`] at most, and so many blocks,
+    /// [`Simd::TOGETHER`] at most.
     #[inline(always)]
-    unsafe fn rows<S: Simd>(self, rows: usize) {
-        debug_assert!((1..=S::ROWS).contains(&rows));
+    unsafe fn rows<S: Simd>(self, rows: usize, together: usize) {
+        debug_assert!((1..=S::ROWS).contains(&rows) && (1..=S::TOGETHER).contains(&together));
         // SAFETY: the caller's promise.
-        unsafe { by_rows!(rows, ROWS => self.sum::<S, ROWS>()) }
+        unsafe {
+            match together {
+                2 => by_rows!(rows, ROWS => self.sum::<S, ROWS, 2>()),
+                _ => by_rows!(rows, ROWS => self.sum::<S, ROWS, 1>()),
+            }
+        }
     }
 
     #[inline(always)]
-    unsafe fn sum<S: Simd, const ROWS: usize>(self) {
-        if ROWS > S::ROWS {
+    unsafe fn sum<S: Simd, const ROWS: usize, const BLOCKS: usize>(self) {
+        if ROWS > S::ROWS || BLOCKS > S::TOGETHER {
             return;
         }
         let units = LANES / S::WIDTH;
         // SAFETY: the caller's promise; within a block sixteen channels lie together.
         unsafe {
-            let mut sums = [[S::splat(0.0); UNITS]; ROWS];
+            let mut sums = [[[S::splat(0.0); UNITS]; BLOCKS]; ROWS];
             let (blocks, rest) = (self.channels / LANES, self.channels % LANES);
             let row = |block: usize, n: usize| self.data.add(block * self.block + n * LANES);
+            let filters = |block: usize| -> [*const f32; BLOCKS] {
+                std::array::from_fn(|n| self.filters.add(n * self.of_block + block * LANES * LANES))
+            };
             for block in 0..blocks {
-                let filters = self.filters.add(block * LANES * LANES);
-                add_products::<S, ROWS>(&mut sums, |n| row(block, n), filters, LANES);
+                add_products::<S, ROWS, BLOCKS>(&mut sums, |n| row(block, n), filters(block), LANES);
             }
             if rest > 0 {
-                let filters = self.filters.add(blocks * LANES * LANES);
-                add_products::<S, ROWS>(&mut sums, |n| row(blocks, n), filters, rest);
+                add_products::<S, ROWS, BLOCKS>(&mut sums, |n| row(blocks, n), filters(blocks), rest);
             }
             for (row, sums) in sums.iter().enumerate() {
-                for (unit, sum) in sums.iter().enumerate().take(units) {
-                    S::store(self.sums.add(row * LANES + unit * S::WIDTH), *sum);
+                for (block, sums) in sums.iter().enumerate() {
+                    for (unit, sum) in sums.iter().enumerate().take(units) {
+                        S::store(self.sums.add(block * self.block + row * LANES + unit * S::WIDTH), *sum);
+                    }
                 }
             }
         }

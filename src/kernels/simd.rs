@@ -74,6 +74,9 @@ pub(crate) trait Simd: Copy {
     const WIDTH: usize;
     /// Rows of a product that are summed at once: as many as registers allow for sixteen channels each.
     const ROWS: usize;
+    /// Blocks of sixteen outputs that are summed at once: two where registers allow for it, and a row's value is
+    /// fetched once for both.
+    const TOGETHER: usize = 1;
     /// A register.
     type V: Copy;
 
@@ -207,12 +210,13 @@ mod x86 {
     }
 
     macro_rules! simd {
-        ($name:ident, $register:ty, $width:literal, $rows:literal, $splat:ident $load:ident $store:ident $stream:ident
+        ($name:ident, $register:ty, $width:literal, $rows:literal, $together:literal, $splat:ident $load:ident $store:ident $stream:ident
          $add:ident $sub:ident $mul:ident $fma:ident $max:ident) => {
             // SAFETY of every block: the trait's promise gives the instructions and the pointers.
             impl Simd for $name {
                 const WIDTH: usize = $width;
                 const ROWS: usize = $rows;
+                const TOGETHER: usize = $together;
                 type V = $register;
 
                 #[inline(always)]
@@ -261,9 +265,9 @@ mod x86 {
     }
 
     // 16 registers: 6 rows of 2, 2 for the weights, 1 for a broadcast.
-    simd!(Avx2, __m256, 8, 6, _mm256_set1_ps _mm256_load_ps _mm256_store_ps _mm256_stream_ps
+    simd!(Avx2, __m256, 8, 6, 1, _mm256_set1_ps _mm256_load_ps _mm256_store_ps _mm256_stream_ps
           _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_fmadd_ps _mm256_max_ps);
-    // 32 registers: 12 rows hide the latency of their sums.
-    simd!(Avx512, __m512, 16, 12, _mm512_set1_ps _mm512_load_ps _mm512_store_ps _mm512_stream_ps
+    // 32 registers: 12 rows of 2, 2 for the weights, 1 for a broadcast.
+    simd!(Avx512, __m512, 16, 12, 2, _mm512_set1_ps _mm512_load_ps _mm512_store_ps _mm512_stream_ps
           _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_max_ps);
 }

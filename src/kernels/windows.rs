@@ -198,12 +198,12 @@ impl Window<'_> {
         let queries: [&[f32]; ROWS] = std::array::from_fn(|n| &queries[(first + n) * width..][..width]);
         for block in 0..blocks {
             let keys = &keys[block * width..][..width];
-            let mut sums = [[zero; UNITS]; ROWS];
+            let mut sums = [[[zero; UNITS]]; ROWS];
             // SAFETY: each query and each block of keys has `width` channels; the caller gives the
             // instructions.
             unsafe {
-                add_products::<S, ROWS>(&mut sums, |n| queries[n].as_ptr(), keys.as_ptr().cast(), width);
-                for (n, sums) in sums.iter().enumerate() {
+                add_products::<S, ROWS, 1>(&mut sums, |n| queries[n].as_ptr(), [keys.as_ptr().cast()], width);
+                for (n, [sums]) in sums.iter().enumerate() {
                     let to = scores[n * blocks + block].0.as_mut_ptr();
                     for (unit, sum) in sums.iter().enumerate().take(units) {
                         S::store(to.add(unit * S::WIDTH), *sum);
@@ -220,13 +220,13 @@ impl Window<'_> {
         }
         for block in 0..width / LANES {
             let values = &values[block * patches..][..patches];
-            let mut sums = [[zero; UNITS]; ROWS];
+            let mut sums = [[[zero; UNITS]]; ROWS];
             // SAFETY: each row of scores and each block of values has `patches` keys; sixteen channels of
             // the output are there; the caller gives the instructions.
             unsafe {
                 let row = |n: usize| scores[n * blocks..][..blocks].as_ptr().cast::<f32>();
-                add_products::<S, ROWS>(&mut sums, row, values.as_ptr().cast(), patches);
-                for (n, sums) in sums.iter().enumerate() {
+                add_products::<S, ROWS, 1>(&mut sums, row, [values.as_ptr().cast()], patches);
+                for (n, [sums]) in sums.iter().enumerate() {
                     let mut lanes = Lanes::ZERO;
                     for (unit, sum) in sums.iter().enumerate().take(units) {
                         S::store(lanes.0.as_mut_ptr().add(unit * S::WIDTH), *sum);

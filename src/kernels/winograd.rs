@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use crate::band::{Band, Strips};
+use crate::band::{Band, Strips, TOGETHER};
 use crate::epilogue::Epilogue;
 use crate::memory::Buffer;
 use crate::planes::{LANES, Lanes, PlaneMut, Source};
@@ -108,7 +108,7 @@ impl Winograd {
         }
         let bands = out.data.par_chunks_mut(side * blocks * width);
         bands.zip(halves).enumerate().for_each(|(n, (out, half))| {
-            let mut lent = scratch.lend((seen + 1) * points * tiles);
+            let mut lent = scratch.lend((seen + TOGETHER) * points * tiles);
             let (data, sums) = lent.buffer.split_at_mut(seen * points * tiles);
             let band = Band {
                 winograd: self,
