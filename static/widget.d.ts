@@ -144,6 +144,7 @@ export interface Options {
   bg_color?: string;
   crop?: boolean | 'true' | 'false';
   size?: 'full' | 'preview';
+  edges?: 'off' | 'guided' | 'decontaminate';
   model?: string;
   quality?: number | string;
   /** How the bytes come back over a WebSocket. */
