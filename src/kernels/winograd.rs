@@ -17,8 +17,16 @@ use crate::simd::{Level, dispatch};
 use crate::toom::{F4, F6, TAPS};
 
 /// A strip's transformed data, in bytes: with its sums and the filters passing by, what fits into the
-/// second-level cache of every processor that we know (512 kB and more).
-const STRIP: usize = 200 << 10;
+/// second-level cache of every processor that we know.
+const fn strip_bytes(level: Level) -> usize {
+    match level {
+        // A megabyte and more; fewer tiles than twelve would leave registers unused.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => 400 << 10,
+        // 512 kB and more.
+        _ => 200 << 10,
+    }
+}
 /// More tiles than this gain nothing.
 const MAX_TILES: usize = 24;
 
@@ -94,7 +102,7 @@ impl Winograd {
         assert_eq!(inputs.iter().map(|input| input.plane().blocks).sum::<usize>(), seen);
         let (side, points) = (self.tile.side(), self.tile.points() * self.tile.points());
         let across = out.width.div_ceil(side);
-        let tiles = strip(STRIP / (seen * points * size_of::<Lanes>()), across);
+        let tiles = strip(strip_bytes(level) / (seen * points * size_of::<Lanes>()), across);
         let (blocks, width) = (out.blocks, out.width);
         let stream = out.is_streamed() && !epilogue.finish.adds;
         let mut halves: Vec<&mut [Lanes]> = Vec::new();
