@@ -33,8 +33,7 @@ pub struct CutoutArgs {
     /// 1 to 100, for jpg and webp
     #[arg(long)]
     pub quality: Option<String>,
-    /// off, guided (where the photo has them), or decontaminate, the same without the background's colour [default:
-    /// decontaminate]
+    /// off, guided (where the photo has them), or decontaminate, the same without the background's colour [default: off]
     #[arg(long)]
     pub edges: Option<String>,
     /// Cut to the subject's box
@@ -125,6 +124,12 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
         }
     };
     let (_, map) = loaded.prime(&input, &mut tell, &stop)?;
+    // A server's warm-up would have found out with the known photo, which takes as long again.
+    let odd = map.iter().filter(|value| !(0.0..=1.0).contains(*value)).count();
+    if odd > 0 {
+        let found = format!("a map with {odd} values that are not from 0 to 1");
+        return Err(ModelError::NoAnswer { found }).with_context(weights);
+    }
     let mask = Mask::of(&map, (&input, size), (photo.width, photo.height), options.edges_to_make())?;
     let encoded = image::encode(image::compose(photo, mask, options)?, options)?;
     write(&args.output, &encoded.bytes).with_context(|| format!("{} can't be written", args.output.display()))

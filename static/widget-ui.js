@@ -19,7 +19,7 @@ const TICK_MS = 100;
 /** A wait that lasts so long may be spent elsewhere. */
 const LONG_MS = 5000;
 
-const OPTIONS = ['format', 'channels', 'bg-color', 'crop', 'size', 'model'];
+const OPTIONS = ['format', 'channels', 'bg-color', 'crop', 'size', 'edges', 'model', 'quality'];
 const ACCEPTS = ['image/jpeg', 'image/png', 'image/webp'];
 
 /** The parts of the bar: what the model's start weighs beside the photo's own way. */

@@ -219,7 +219,7 @@ export function connect(options?: { server?: string; key?: string }): Connection
 export const holdout: boolean;
 
 /**
- * `<warm-cutout>`. Attributes: `name`, `required`, `layout="page"`, `format`, `channels`, `bg-color`, `crop`, `size`, `model`,
+ * `<warm-cutout>`. Attributes: `name`, `required`, `layout="page"`, `format`, `channels`, `bg-color`, `crop`, `size`, `edges`, `model`, `quality`,
  * `grounds` (colours to look at the cutout on), `data-strings` (JSON). Its states, for `:state()`: one of `idle connecting warming ready
  * uploading starting waiting queued processing done failed`, and `busy` while a photo is on its way.
  */

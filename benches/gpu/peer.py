@@ -1,7 +1,10 @@
-"""U²-Net in PyTorch: the same table as src/model/u2net.rs, weights at random, for its times alone."""
+"""U²-Net and InSPyReNet in PyTorch, weights at random, for their times alone: the same table as src/model/u2net.rs, and
+transparent-background's own module."""
 
 import argparse
+import pathlib
 import statistics
+import sys
 import time
 
 import torch
@@ -16,7 +19,17 @@ TABLES = {
               (0, 512, 256, 512), (0, 1024, 256, 512), (4, 1024, 128, 256), (5, 512, 64, 128), (6, 256, 32, 64),
               (7, 128, 16, 64)],
 }
+# The sides of what InSPyReNet sees.
+PYRAMIDS = {"inspyrenet": 1024, "inspyrenet-fast": 384}
 RUNS = 21
+
+
+def pyramid(size):
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden" / "inspyrenet"))
+    import make
+
+    net = make.reference().InSPyReNet_SwinB(depth=64, pretrained=False, threshold=None, base_size=[size, size])
+    return net.eval(), net.forward_inference
 
 
 def conv(inputs, outputs, dilation=1):
@@ -82,9 +95,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--type", default="f32", choices=["f32", "f16", "bf16"])
-    parser.add_argument("--network", default="u2netp", choices=sorted(TABLES))
-    parser.add_argument("--size", type=int, default=320)
+    parser.add_argument("--network", default="u2netp", choices=sorted([*TABLES, *PYRAMIDS]))
+    parser.add_argument("--runs", type=int, default=RUNS)
     args = parser.parse_args()
+    size = PYRAMIDS.get(args.network, 320)
     dtype = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[args.type]
     begun = time.perf_counter()
     torch.zeros(1, device=args.device)
@@ -93,13 +107,25 @@ def main():
     # As warmcut computes in f32: without rounding its factors to TF32.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    network = U2Net(TABLES[args.network]).eval().to(args.device, dtype)
+    if args.network in PYRAMIDS:
+        module, network = pyramid(size)
+        # Its own `to` moves the kernels that are no parameters too. Some of it computes in f32 whatever its weights
+        # are, so half precision is PyTorch's own choice of where.
+        module.to(torch.device(args.device))
+        half = torch.autocast(args.device.split(":")[0], dtype, enabled=dtype != torch.float32)
+        forward, dtype = network, torch.float32
+
+        def network(photos):
+            with half:
+                return forward(photos)
+    else:
+        network = U2Net(TABLES[args.network]).eval().to(args.device, dtype)
     print(f"  PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}")
 
     def run(photos):
         begun = time.perf_counter()
         # From the host's memory and back, as a photo of warmcut's goes.
-        network(torch.rand(photos, 3, args.size, args.size).to(args.device).to(dtype)).cpu()
+        network(torch.rand(photos, 3, size, size).to(args.device).to(dtype)).float().cpu()
         if on_gpu:
             torch.cuda.synchronize()
         return (time.perf_counter() - begun) * 1e3 / photos
@@ -108,7 +134,7 @@ def main():
         print(f"  first run in {run(1):.0f} ms")
         for photos in (1, 2, 4, 8):
             run(photos)
-            print(f"{photos} at once: {statistics.median(run(photos) for _ in range(RUNS)):.2f} ms a photo", flush=True)
+            print(f"{photos} at once: {statistics.median(run(photos) for _ in range(args.runs)):.2f} ms a photo", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! The innermost sums: some tiles' data times one point's filters.
 #![allow(unsafe_code, reason = "processor intrinsics and unchecked pointers in the innermost loops")]
 
+use crate::band::TOGETHER;
 use crate::planes::{LANES, Lanes};
 use crate::simd::{Kernel, Simd};
 
@@ -96,13 +97,16 @@ impl Kernel for Products<'_> {
                     let left = tiles - tile;
                     let rows = left.div_ceil(left.div_ceil(S::ROWS));
                     let at = point * step + tile;
+                    // Of all blocks that are summed together, so not only these rows.
+                    let sums = &mut sums[block * points * step + at..];
+                    assert!(sums.len() >= (together - 1) * points * step + rows);
                     let product = Product {
                         data: data[at..].as_ptr().cast(),
                         block: points * step * LANES,
                         channels,
                         filters: filters.cast(),
                         of_block: points * channels * LANES,
-                        sums: sums[block * points * step + at..][..rows].as_mut_ptr().cast(),
+                        sums: sums.as_mut_ptr().cast(),
                     };
                     // SAFETY: `rows` tiles from `at` exist in each block of inputs and of sums, and `channels`
                     // filters from the point's first in each block, as the lengths say; the caller gives the
@@ -150,6 +154,8 @@ impl Product {
 
     #[inline(always)]
     unsafe fn sum<S: Simd, const ROWS: usize, const BLOCKS: usize>(self) {
+        const { assert!(S::ROWS <= 12 && S::TOGETHER <= TOGETHER, "by_rows and its callers have no more") };
+        // Never called so: these are what `by_rows` writes for other instructions.
         if ROWS > S::ROWS || BLOCKS > S::TOGETHER {
             return;
         }

@@ -2,7 +2,7 @@
 //!
 //! A band of output rows is one thread's. Along it, strips of tiles go through three steps, all within
 //! the second-level cache: the data are transformed into `[block][point][tile]`, each point's products
-//! with the transformed filters are summed over channels into `[point][tile]`, and each tile's sums are
+//! with the transformed filters are summed over channels into `[block][point][tile]`, and each tile's sums are
 //! transformed back, with bias, residual and activation on the way out.
 
 use rayon::prelude::*;

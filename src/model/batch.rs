@@ -81,8 +81,8 @@ impl Batches {
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let maps = forward(&Tensor::cat(&inputs, 0)?);
         if let Err(ModelError::OutOfMemory { .. }) = &maps {
-            // There was room once; so many don't come again.
-            self.bound.store((photos.len() / 2).max(1), Ordering::Relaxed);
+            // There was room once, and may not be again before the next load; a smaller bound stays.
+            self.bound.fetch_min((photos.len() / 2).max(1), Ordering::Relaxed);
         }
         maps
     }

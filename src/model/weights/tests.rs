@@ -152,6 +152,19 @@ fn pickled(bytes: &[u8]) -> Result<pickle::Pickled, String> {
     pickle::read(&mut cursor).map_err(|wrong| wrong.about("it", "a pickle").to_string())
 }
 
+/// A list of one pair many times, and a dictionary made of it again and again.
+#[test]
+fn a_list_that_many_dictionaries_are_made_of_does_not_take_all_memory() {
+    let dictionaries = |pairs: usize, count: usize| {
+        let list = [&b"]q\x02(K\x00K\x01\x86"[..], &vec![b'2'; pairs - 1], b"e"].concat();
+        let calls = b"h\x01h\x02\x85R".repeat(count);
+        pickled(&[&b"\x80\x02ccollections\nOrderedDict\nq\x01"[..], &list, b"(", &calls, b"1."].concat())
+    };
+    assert!(dictionaries(1000, 1000).is_ok());
+    let error = dictionaries(1000, 1100).err().unwrap_or_default();
+    assert!(error.contains("copies more than 1048576 values"), "{error}");
+}
+
 #[test]
 fn pickles_that_are_none_of_ours_say_why() {
     let many = [&b"\x80\x02"[..], &b"N0".repeat(2 << 20), b"N."].concat();

@@ -18,12 +18,14 @@ pub(super) struct Machine<'a, 'b> {
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// Pairs of lists that dictionaries were made of: only these does a short pickle get many of.
+    copied: usize,
 }
 
 impl<'a, 'b> Machine<'a, 'b> {
     pub(super) fn new(cursor: &'a mut Cursor<'b>) -> Self {
         let (values, stack, marks, memo) = Default::default();
-        Self { cursor, values, stack, marks, memo }
+        Self { cursor, values, stack, marks, memo, copied: 0 }
     }
 
     pub(super) fn run(&mut self) -> Result<Id, Wrong> {
@@ -324,7 +326,13 @@ impl<'a, 'b> Machine<'a, 'b> {
             Name::Dict => {
                 // A list of pairs, or nothing.
                 let items = self.tuple(arguments).and_then(|arguments| arguments.first());
-                let pairs = match items.map(|items| self.get(*items)) {
+                let items = items.map(|items| self.get(*items));
+                // The same list may be called with again and again.
+                let copied = self.copied + if let Some(Value::List(items)) = items { items.len() } else { 0 };
+                if copied > MOST_VALUES {
+                    return Err(wrong(format!("its pickle copies more than {MOST_VALUES} values")));
+                }
+                let pairs = match items {
                     Some(Value::List(items)) => {
                         let pair = |item: &Id| match self.tuple(*item) {
                             Some(&[key, value]) => Some((key, value)),
@@ -334,6 +342,7 @@ impl<'a, 'b> Machine<'a, 'b> {
                     }
                     _ => Vec::new(),
                 };
+                self.copied = copied;
                 self.add(Value::Dict(pairs))
             }
             Name::Tensor => {
