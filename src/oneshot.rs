@@ -10,6 +10,7 @@ use crate::cutout::image::{self, Mask, Seen};
 use crate::model::device::{Cpu, Wanted};
 use crate::model::{Choice, ModelError, Progress, Registry, Source, Stop};
 use crate::protocol::options::Options;
+use crate::warmup::in_range;
 
 /// `warmcut cutout`.
 #[derive(Clone, Debug, Args)]
@@ -125,11 +126,7 @@ pub fn run(args: &CutoutArgs, options: &Options) -> anyhow::Result<()> {
     };
     let (_, map) = loaded.prime(&input, &mut tell, &stop)?;
     // A server's warm-up would have found out with the known photo, which takes as long again.
-    let odd = map.iter().filter(|value| !(0.0..=1.0).contains(*value)).count();
-    if odd > 0 {
-        let found = format!("a map with {odd} values that are not from 0 to 1");
-        return Err(ModelError::NoAnswer { found }).with_context(weights);
-    }
+    in_range(&map).with_context(weights)?;
     let mask = Mask::of(&map, (&input, size), (photo.width, photo.height), options.edges_to_make())?;
     let encoded = image::encode(image::compose(photo, mask, options)?, options)?;
     write(&args.output, &encoded.bytes).with_context(|| format!("{} can't be written", args.output.display()))

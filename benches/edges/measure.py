@@ -14,8 +14,6 @@ from PIL import Image
 
 import scenes
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "peers"))
 
 # A photo that a page has scaled down, and a phone's.
@@ -146,7 +144,7 @@ def print_row(what, way, alpha, colours, took):
 def raccoon(width, height):
     """A sample whose map is unsure nearly everywhere, JPEG."""
     encoded = io.BytesIO()
-    photo = Image.open(ROOT / "static" / "samples" / "raccoon.jpg").convert("RGB")
+    photo = Image.open(scenes.SAMPLES / "raccoon.jpg").convert("RGB")
     photo.resize((width, height), Image.Resampling.LANCZOS).save(encoded, "JPEG", quality=90)
     return encoded.getvalue()
 

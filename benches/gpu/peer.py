@@ -28,8 +28,8 @@ def pyramid(size):
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden" / "inspyrenet"))
     import make
 
-    net = make.reference().InSPyReNet_SwinB(depth=64, pretrained=False, threshold=None, base_size=[size, size])
-    return net.eval(), net.forward_inference
+    net = make.swin_b(size).eval()
+    return net, net.forward_inference
 
 
 def conv(inputs, outputs, dilation=1):

@@ -36,12 +36,9 @@ pub(crate) struct Band<'a> {
 pub(crate) struct Strips<'a> {
     pub(crate) band: Band<'a>,
     pub(crate) level: Level,
-    /// `[block][point][tile]`, of [`TOGETHER`] blocks.
+    /// `[block][point][tile]`, of [`Simd::TOGETHER`] blocks.
     pub(crate) sums: &'a mut [Lanes],
 }
-
-/// The most blocks of outputs that any instructions sum at once.
-pub(crate) const TOGETHER: usize = 2;
 
 impl Kernel for Strips<'_> {
     #[inline(always)]

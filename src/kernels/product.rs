@@ -1,9 +1,8 @@
 //! The innermost sums: some tiles' data times one point's filters.
 #![allow(unsafe_code, reason = "processor intrinsics and unchecked pointers in the innermost loops")]
 
-use crate::band::TOGETHER;
 use crate::planes::{LANES, Lanes};
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, MOST_TOGETHER, Simd};
 
 /// Registers of the narrowest kind that hold sixteen values. With wider ones the rest is never touched and
 /// costs nothing.
@@ -154,7 +153,7 @@ impl Product {
 
     #[inline(always)]
     unsafe fn sum<S: Simd, const ROWS: usize, const BLOCKS: usize>(self) {
-        const { assert!(S::ROWS <= 12 && S::TOGETHER <= TOGETHER, "by_rows and its callers have no more") };
+        const { assert!(S::ROWS <= 12 && S::TOGETHER <= MOST_TOGETHER, "by_rows and its callers have no more") };
         // Never called so: these are what `by_rows` writes for other instructions.
         if ROWS > S::ROWS || BLOCKS > S::TOGETHER {
             return;

@@ -96,6 +96,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
 }
 
+/// The most that [`Simd::TOGETHER`] is.
+pub(crate) const MOST_TOGETHER: usize = 2;
+
 /// Work that is written over [`Simd`].
 pub(crate) trait Kernel {
     /// # Safety

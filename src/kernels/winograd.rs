@@ -7,13 +7,13 @@
 
 use rayon::prelude::*;
 
-use crate::band::{Band, Strips, TOGETHER};
+use crate::band::{Band, Strips};
 use crate::epilogue::Epilogue;
 use crate::memory::Buffer;
 use crate::planes::{LANES, Lanes, PlaneMut, Source};
 use crate::resample::assert_halves;
 use crate::scratch::Scratch;
-use crate::simd::{Level, dispatch};
+use crate::simd::{Level, MOST_TOGETHER, dispatch};
 use crate::toom::{F4, F6, TAPS};
 
 /// A strip's transformed data, in bytes: with its sums and the filters passing by, what fits into the
@@ -116,7 +116,7 @@ impl Winograd {
         }
         let bands = out.data.par_chunks_mut(side * blocks * width);
         bands.zip(halves).enumerate().for_each(|(n, (out, half))| {
-            let mut lent = scratch.lend((seen + TOGETHER) * points * tiles);
+            let mut lent = scratch.lend((seen + MOST_TOGETHER) * points * tiles);
             let (data, sums) = lent.buffer.split_at_mut(seen * points * tiles);
             let band = Band {
                 winograd: self,

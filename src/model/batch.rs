@@ -1,15 +1,9 @@
-//! Photos that a GPU computes at once, and how many are worth it.
-//!
-//! That is measured, because it depends on the network and on the GPU: a small network leaves most of a GPU idle with
-//! one photo; a large one fills it, and then its photos only wait for each other.
+//! How many photos at once are worth it: measured, because it depends on the network and on the GPU. A small network
+//! leaves most of a GPU idle with one photo; a large one fills it, and then its photos only wait for each other.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
-
-use super::preprocess::{Normalise, normalised};
-use super::{ModelError, Progress, Stop};
+use super::ModelError;
 
 /// A shopper waits for `ready` meanwhile.
 const BUDGET: Duration = Duration::from_millis(500);
@@ -18,78 +12,8 @@ const WORTH: f64 = 0.1;
 /// Tried one after the other, as long as each was better than the one before.
 const SIZES: [usize; 3] = [2, 4, 8];
 
-/// Photos of one network, as many at once as are worth it.
-pub(super) struct Batches {
-    size: usize,
-    normalise: Normalise,
-    /// So many at once are worth it.
-    bound: AtomicUsize,
-}
-
-/// `[B, 3, size, size]` in the host's memory to the maps of each photo.
-pub(super) type Forward<'a> = &'a dyn Fn(&Tensor) -> Result<Vec<Vec<f32>>, ModelError>;
-
-impl Batches {
-    /// One at a time, until something else is measured. `size` is a photo's side in pixels.
-    pub(super) fn new(size: usize, normalise: Normalise) -> Self {
-        Self { size, normalise, bound: AtomicUsize::new(1) }
-    }
-
-    /// So many photos at once are worth it.
-    pub(super) fn bound(&self) -> usize {
-        self.bound.load(Ordering::Relaxed)
-    }
-
-    /// Measures that, with a photo of the right size, and tells.
-    pub(super) fn tune(
-        &self,
-        rgb: &[u8],
-        forward: Forward<'_>,
-        report: &mut dyn FnMut(Progress),
-        stop: &Stop,
-    ) -> Result<(), ModelError> {
-        let run = |photos| {
-            stop.check()?;
-            self.together(&vec![rgb; photos], forward).map(drop)
-        };
-        let (bound, said) = measure(run, Instant::now)?;
-        self.bound.store(bound, Ordering::Relaxed);
-        report(Progress::step(said));
-        Ok(())
-    }
-
-    /// The map of one photo.
-    pub(super) fn one(&self, rgb: &[u8], forward: Forward<'_>) -> Result<Vec<f32>, ModelError> {
-        let photo = normalised(rgb, self.size, &self.normalise, &Device::Cpu)?;
-        Ok(forward(&photo)?.pop().unwrap_or_default())
-    }
-
-    /// The map of each photo, of all in one run; one by one where one of them is of another size.
-    pub(super) fn all(&self, photos: &[&[u8]], forward: Forward<'_>) -> Vec<Result<Vec<f32>, ModelError>> {
-        if !photos.iter().all(|rgb| rgb.len() == self.size * self.size * 3) {
-            return photos.iter().map(|rgb| self.one(rgb, forward)).collect();
-        }
-        match self.together(photos, forward) {
-            Ok(maps) => maps.into_iter().map(Ok).collect(),
-            Err(error) => photos.iter().map(|_| Err(error.again())).collect(),
-        }
-    }
-
-    /// One run, with photos that are of the right size.
-    fn together(&self, photos: &[&[u8]], forward: Forward<'_>) -> Result<Vec<Vec<f32>>, ModelError> {
-        let inputs = photos.iter().map(|rgb| normalised(rgb, self.size, &self.normalise, &Device::Cpu));
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let maps = forward(&Tensor::cat(&inputs, 0)?);
-        if let Err(ModelError::OutOfMemory { .. }) = &maps {
-            // There was room once, and may not be again before the next load; a smaller bound stays.
-            self.bound.fetch_min((photos.len() / 2).max(1), Ordering::Relaxed);
-        }
-        maps
-    }
-}
-
 /// The best bound, and the measured times for people. `run` computes so many photos.
-fn measure(
+pub(super) fn measure(
     mut run: impl FnMut(usize) -> Result<(), ModelError>,
     now: impl Fn() -> Instant,
 ) -> Result<(usize, String), ModelError> {

@@ -9,10 +9,10 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use parking_lot::Mutex;
 
-use super::batch::Batches;
 use super::cpu::CpuNetwork;
 use super::device::{Cpu, Gpu, Means, Module, Opening, Wanted};
 use super::graph::Graph;
+use super::placed::{Maps, Placed, Sees};
 use super::u2net::Config;
 use super::weights::Weights;
 use super::{Loaded, Loader, ModelError, Precision, Progress, Segmenter, Source, Stop};
@@ -131,108 +131,45 @@ impl Loaded for Read {
         let waits = !opening.is_cpu();
         let on = opening.wait(report, stop)?.choose(&name, means, report);
         stop.check()?;
+        let sees = sees(&config);
         let placed = match (on, network) {
             (None, Network::Graph(graph)) if waits => {
                 let (network, bytes) = planned(graph, config.size, means.cpu)?;
-                Placed::on_cpu(network, config, bytes)
+                Placed::on_cpu(network, sees, bytes)
             }
-            (None, network) => Placed::on_cpu(network, config, bytes),
+            (None, network) => Placed::on_cpu(network, sees, bytes),
             (Some(gpu), Network::Graph(graph)) => {
                 let begun = Instant::now();
-                let placed = Placed::on_gpu(graph, gpu, config, means.precision)?;
-                report(Progress::copied(placed.bytes, begun));
+                let placed = on_gpu(graph, gpu, sees, means.precision)?;
+                report(Progress::copied(placed.bytes(), begun));
                 placed
             }
             // It was planned for the CPU because there is no GPU.
             (Some(_), Network::Cpu(_)) => return Err(ModelError::Graph { node: 0 }),
         };
         stop.check()?;
-        let begun = Instant::now();
-        let map = placed.segment(rgb)?;
-        if placed.device.is_some() {
-            report(Progress::step(format!("first run in {} ms", begun.elapsed().as_millis())));
-        }
-        Ok((Arc::new(placed), map))
+        placed.primed(rgb, report)
     }
 }
 
-/// The network on its device.
-struct Placed {
-    network: Network,
-    /// None is the CPU.
-    device: Option<Device>,
-    bytes: u64,
-    size: u32,
-    precision: Precision,
-    batches: Batches,
+fn sees(config: &Config) -> Sees {
+    Sees { size: config.size, normalise: config.normalise }
 }
 
-impl Placed {
-    fn on_cpu(network: Network, config: Config, bytes: u64) -> Self {
-        let (size, precision) = (config.size as u32, Precision::F32);
-        Self { network, device: None, bytes, size, precision, batches: batches(&config) }
-    }
+fn on_gpu(graph: Graph, gpu: Gpu, sees: Sees, precision: Precision) -> Result<Placed<Network>, ModelError> {
+    let graph = graph.to(&gpu.device, precision.dtype())?;
+    let bytes = graph.bytes();
+    Placed::on_gpu(Network::Graph(graph), gpu.device, sees, bytes, precision)
+}
 
-    fn on_gpu(graph: Graph, gpu: Gpu, config: Config, precision: Precision) -> Result<Self, ModelError> {
-        let graph = graph.to(&gpu.device, precision.dtype())?;
-        // Copies are only begun until then.
-        gpu.device.synchronize()?;
-        let (bytes, network) = (graph.bytes(), Network::Graph(graph));
-        let (device, size) = (Some(gpu.device), config.size as u32);
-        Ok(Self { network, device, bytes, size, precision, batches: batches(&config) })
-    }
-
-    /// `[B, 3, size, size]` in the host's memory to the maps of each photo.
-    fn forward(&self, photos: &Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
-        let maps = match &self.network {
-            Network::Cpu(network) => network.forward(photos)?,
-            Network::Graph(graph) => {
-                let device = self.device.as_ref().unwrap_or(&Device::Cpu);
-                graph.forward(&photos.to_device(device)?)?
-            }
+impl Maps for Network {
+    fn maps(&self, photos: &Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
+        let maps = match self {
+            Self::Cpu(network) => network.forward(photos)?,
+            Self::Graph(graph) => graph.forward(photos)?,
         };
         // [B, 1, size, size]
         Ok(maps.flatten_from(1)?.to_vec2()?)
-    }
-}
-
-fn batches(config: &Config) -> Batches {
-    Batches::new(config.size, config.normalise)
-}
-
-impl Segmenter for Placed {
-    fn size(&self) -> u32 {
-        self.size
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
-        self.batches.one(rgb, &|photos| self.forward(photos))
-    }
-
-    fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    fn batch(&self) -> usize {
-        self.batches.bound()
-    }
-
-    fn tune(&self, rgb: &[u8], report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<(), ModelError> {
-        if self.device.is_none() {
-            return Ok(());
-        }
-        self.batches.tune(rgb, &|photos| self.forward(photos), report, stop)
-    }
-
-    fn segment_batch(&self, photos: &[&[u8]]) -> Vec<Result<Vec<f32>, ModelError>> {
-        if let Network::Cpu(_) = self.network {
-            return photos.iter().map(|rgb| self.segment(rgb)).collect();
-        }
-        self.batches.all(photos, &|photos| self.forward(photos))
     }
 }
 

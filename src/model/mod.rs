@@ -17,6 +17,7 @@ mod graph;
 pub mod inspyrenet;
 mod loader;
 pub mod network;
+mod placed;
 mod precision;
 pub mod preprocess;
 mod registry;

@@ -28,7 +28,7 @@ pub(crate) use history::{Durations, KEPT};
 pub use history::{Estimates, History, OwnHistory, Percentiles};
 pub use local::{LocalPool, Settings};
 pub use run_log::{Begun, OwnRunLog, RunLog};
-pub use validation::{Answer, Known};
+pub use validation::{Answer, Known, in_range};
 
 /// Why there is no model when the server ends; nobody's failure.
 const GOING_AWAY: &str = "the server is going away";

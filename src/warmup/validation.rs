@@ -71,16 +71,25 @@ impl Answer {
     }
 }
 
+/// Whether a map's values are numbers from 0 to 1.
+///
+/// # Errors
+/// How many are not.
+pub fn in_range(map: &[f32]) -> Result<(), ModelError> {
+    match map.iter().filter(|value| !(0.0..=1.0).contains(*value)).count() {
+        0 => Ok(()),
+        odd => {
+            Err(ModelError::NoAnswer { found: format!("a map with {odd} values that are not from 0 to 1") })
+        }
+    }
+}
+
 /// Whether it is a map at all.
 fn sensible(map: &[f32]) -> Result<String, ModelError> {
-    let wrong = |found: String| Err(ModelError::NoAnswer { found });
-    let odd = map.iter().filter(|value| !(0.0..=1.0).contains(*value)).count();
-    if odd > 0 {
-        return wrong(format!("a map with {odd} values that are not from 0 to 1"));
-    }
+    in_range(map)?;
     let (low, high) = map.iter().fold((1.0_f32, 0.0_f32), |(l, h), value| (l.min(*value), h.max(*value)));
     if high - low < LEAST_REACH {
-        return wrong(format!("a map of one value, {low:.3}"));
+        return Err(ModelError::NoAnswer { found: format!("a map of one value, {low:.3}") });
     }
     Ok(format!("the known photo gave a map from {low:.2} to {high:.2}; of these weights no answer is known"))
 }

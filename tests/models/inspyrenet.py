@@ -21,16 +21,13 @@ sys.path.insert(0, str(ROOT / "tests" / "golden" / "inspyrenet"))
 import make  # noqa: E402
 
 THREADS = 2
-SIZES = {name: size for name, size, _ in make.NETWORKS}
 
 
 def answer(name, path):
     """A map for each line that names a file of RGB8, and the milliseconds it took; parity.py's `Program`."""
     torch.set_num_threads(THREADS)
-    size = SIZES[name]
-    net = make.reference().InSPyReNet_SwinB(
-        depth=64, pretrained=False, threshold=None, base_size=[size, size]
-    ).eval()
+    size = make.SIZES[name]
+    net = make.swin_b(size).eval()
     net.load_state_dict(torch.load(path, weights_only=True))
     still = make.photo(size)
     for line in sys.stdin:
@@ -51,7 +48,7 @@ def main():
     if sys.argv[3:] == ["--answer"]:
         return answer(name, path)
     if not path.exists():
-        torch.save(make.network(name, SIZES[name], None).state_dict(), path)
+        torch.save(make.network(name, make.SIZES[name], None).state_dict(), path)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::super::weights::Parameters;
+use super::super::weights::{Parameters, shaped};
 use super::super::{ModelError, Stop};
 use super::config::Config;
 use super::scope::Target;
@@ -37,8 +37,8 @@ impl Parameters for Holding<'_> {
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let tensor = self.weights.take(name, shape)?;
         self.held.insert(name.to_owned(), tensor);
-        // One value, seen everywhere: what is made of it is thrown away.
-        Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?)
+        // What is made of it is thrown away.
+        shaped(shape)
     }
 }
 

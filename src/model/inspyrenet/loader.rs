@@ -9,11 +9,11 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use parking_lot::Mutex;
 
-use super::super::batch::Batches;
 use super::super::device::{Cpu, Means, Module, Opening};
+use super::super::placed::{Maps, Placed, Sees};
 use super::super::preprocess::IMAGENET;
 use super::super::weights::Weights;
-use super::super::{Loaded, Loader, ModelError, Precision, Progress, Segmenter, Source, Stop};
+use super::super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop};
 use super::config::Config;
 use super::held::Held;
 use super::network::{Network, stretch};
@@ -122,99 +122,38 @@ impl Loaded for Read {
         let Self { parts, opening, config, means, name, bytes } = *self;
         let gpu = opening.wait(report, stop)?.choose(&name, means, report);
         stop.check()?;
-        let f32_on_cpu = |network| Placed::new(network, (None, Precision::F32), config, bytes);
+        let sees = sees(&config);
         let placed = match (parts, gpu) {
-            (Parts::Built(network), _) => f32_on_cpu(*network),
+            (Parts::Built(network), _) => Placed::on_cpu(*network, sees, bytes),
             (Parts::Held(held), None) => {
-                f32_on_cpu(config.network(&mut held.to(&Device::Cpu, stop), &on_cpu(means.cpu))?)
+                let network = config.network(&mut held.to(&Device::Cpu, stop), &on_cpu(means.cpu))?;
+                Placed::on_cpu(network, sees, bytes)
             }
             (Parts::Held(held), Some(gpu)) => {
-                let begun = Instant::now();
-                let dtype = means.precision.dtype();
+                let (begun, dtype) = (Instant::now(), means.precision.dtype());
                 let target = Target { device: gpu.device.clone(), dtype, kernels: None };
                 let network = config.network(&mut held.to(&gpu.device, stop), &target)?;
-                // Copies are only begun until then.
-                gpu.device.synchronize()?;
                 let bytes = bytes.min(kept(&config, dtype));
+                let placed = Placed::on_gpu(network, gpu.device, sees, bytes, means.precision)?;
                 report(Progress::copied(bytes, begun));
-                Placed::new(network, (Some(gpu.device), means.precision), config, bytes)
+                placed
             }
         };
         stop.check()?;
-        let begun = Instant::now();
-        let map = placed.segment(rgb)?;
-        if placed.gpu.is_some() {
-            report(Progress::step(format!("first run in {} ms", begun.elapsed().as_millis())));
-        }
-        Ok((Arc::new(placed), map))
+        placed.primed(rgb, report)
     }
 }
 
-/// The network on its device.
-struct Placed {
-    network: Network,
-    /// None is the CPU.
-    gpu: Option<Device>,
-    size: u32,
-    bytes: u64,
-    precision: Precision,
-    batches: Batches,
+fn sees(config: &Config) -> Sees {
+    Sees { size: config.size, normalise: IMAGENET }
 }
 
-impl Placed {
-    fn new(
-        network: Network,
-        (gpu, precision): (Option<Device>, Precision),
-        config: Config,
-        bytes: u64,
-    ) -> Self {
-        let batches = Batches::new(config.size, IMAGENET);
-        Self { network, gpu, size: config.size as u32, bytes, precision, batches }
-    }
-
-    /// `[B, 3, size, size]` in the host's memory to the maps of each photo.
-    fn forward(&self, photos: &Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
-        let maps = self.network.forward(&photos.to_device(self.gpu.as_ref().unwrap_or(&Device::Cpu))?)?;
-        let mut maps: Vec<Vec<f32>> = maps.flatten_from(1)?.to_vec2()?;
+impl Maps for Network {
+    fn maps(&self, photos: &Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
+        let mut maps: Vec<Vec<f32>> = self.forward(photos)?.flatten_from(1)?.to_vec2()?;
         // Each by itself: one photo's subject must not change another's map.
         maps.iter_mut().for_each(|map| stretch(map));
         Ok(maps)
-    }
-}
-
-impl Segmenter for Placed {
-    fn size(&self) -> u32 {
-        self.size
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {
-        self.batches.one(rgb, &|photos| self.forward(photos))
-    }
-
-    fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    fn batch(&self) -> usize {
-        self.batches.bound()
-    }
-
-    fn tune(&self, rgb: &[u8], report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<(), ModelError> {
-        if self.gpu.is_none() {
-            return Ok(());
-        }
-        self.batches.tune(rgb, &|photos| self.forward(photos), report, stop)
-    }
-
-    fn segment_batch(&self, photos: &[&[u8]]) -> Vec<Result<Vec<f32>, ModelError>> {
-        if self.gpu.is_none() {
-            return photos.iter().map(|rgb| self.segment(rgb)).collect();
-        }
-        self.batches.all(photos, &|photos| self.forward(photos))
     }
 }
 

@@ -14,12 +14,12 @@ fn source() -> Source {
 }
 
 /// U²-NetP's own weights at a smaller size.
-fn placed(precision: Precision) -> Placed {
+fn placed(precision: Precision) -> Placed<Network> {
     let source = source();
     let build = |weights: &mut Weights<'_>| U2NETP.graph(weights);
     let read = Weights::with(&source, &Device::Cpu, &mut |_| (), &Stop::default(), build);
     let config = Config { size: SIZE, ..U2NETP };
-    Placed::on_gpu(read.expect("weights").0, for_tests(&MODULES), config, precision).expect("in place")
+    on_gpu(read.expect("weights").0, for_tests(&MODULES), sees(&config), precision).expect("in place")
 }
 
 /// A light square on a dark ground; another `seed` is another place.
@@ -73,7 +73,7 @@ fn half_precision_takes_half_the_memory_and_says_nearly_the_same() {
     for (precision, mean_bound, bound) in [(Precision::F16, 0.002, 0.05), (Precision::BF16, 0.02, 0.4)] {
         let half = placed(precision);
         // candle's own operations on the CPU convolve in f16 and not in bfloat16.
-        if precision == Precision::BF16 && half.device.as_ref().is_some_and(Device::is_cpu) {
+        if precision == Precision::BF16 && half.gpu.as_ref().is_some_and(Device::is_cpu) {
             continue;
         }
         assert_eq!(half.precision(), precision);

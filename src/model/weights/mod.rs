@@ -244,9 +244,13 @@ impl<'a> Shapes<'a> {
         if let Some(place) = place {
             self.found.push(Found { name, shape: shape.to_vec(), place });
         }
-        // One value, seen everywhere.
-        Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?)
+        shaped(shape)
     }
+}
+
+/// Something of a shape: one value, seen everywhere.
+pub(super) fn shaped(shape: &[usize]) -> Result<Tensor, ModelError> {
+    Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)?)
 }
 
 impl Parameters for Shapes<'_> {

@@ -31,6 +31,7 @@ NETWORKS = [
     ("inspyrenet-res2net50", 384, 4),
     ("inspyrenet", 1024, 8),
 ]
+SIZES = {name: size for name, size, _ in NETWORKS}
 
 
 def mixed(seed, count):
@@ -114,6 +115,11 @@ def reference():
     return importlib.import_module(name)
 
 
+def swin_b(size):
+    """As Remover makes it."""
+    return reference().InSPyReNet_SwinB(depth=64, pretrained=False, threshold=None, base_size=[size, size])
+
+
 def network(name, size, res2net):
     module = reference()
     if name.endswith("res2net50"):
@@ -127,8 +133,7 @@ def network(name, size, res2net):
         eye = swin(embed_dim=64, depths=[2, 2, 2, 2], num_heads=[2, 4, 8, 16], window_size=12)
         net = module.InSPyReNet(eye, [64, 64, 128, 256, 512], 64, [size, size], threshold=None)
     else:
-        # As Remover makes it.
-        net = module.InSPyReNet_SwinB(depth=64, pretrained=False, threshold=None, base_size=[size, size])
+        net = swin_b(size)
     net.eval()
     state = net.state_dict()
     unused = ("num_batches_tracked", "relative_position_index")
@@ -186,7 +191,7 @@ def goldens(res2net, only):
 
 def timed(name, threads, runs, res2net):
     torch.set_num_threads(threads)
-    size = {network: size for network, size, _ in NETWORKS}[name]
+    size = SIZES[name]
     net, x = network(name, size, res2net), normalised(photo(size))
     for _ in range(runs):
         start, worked = time.perf_counter(), time.process_time()

@@ -3,6 +3,7 @@
 use super::super::config::Backbone;
 use super::super::tests::formula::{Formula, photo};
 use super::*;
+use crate::model::Precision;
 use crate::model::device::for_tests;
 
 /// Of all parts, and so small that candle's own operations are quick enough for a test.
@@ -12,13 +13,13 @@ const TINY: Config = Config {
     backbone: Backbone::Swin { channels: 32, depths: [2, 1, 1, 1], heads: [1, 2, 4, 8], window: 6 },
 };
 
-fn placed() -> Placed {
+fn placed() -> Placed<Network> {
     let gpu = for_tests(&MODULES);
     let held = Held::read(&mut Formula { size: TINY.size }, &TINY).expect("parameters");
     let target = Target { device: gpu.device.clone(), dtype: DType::F32, kernels: None };
     let stop = Stop::default();
     let network = TINY.network(&mut held.to(&gpu.device, &stop), &target).expect("in place");
-    Placed::new(network, (Some(gpu.device), Precision::F32), TINY, 0)
+    Placed::on_gpu(network, gpu.device, sees(&TINY), 0, Precision::F32).expect("its weights")
 }
 
 fn farthest(a: &[f32], b: &[f32]) -> f32 {
@@ -44,8 +45,7 @@ fn photos_of_a_batch_have_the_maps_that_they_have_alone() {
 #[test]
 fn parameters_that_waited_for_their_device_make_the_same_network() {
     let direct = TINY.network(&mut Formula { size: TINY.size }, &on_cpu(Cpu::Candle)).expect("in place");
-    let direct =
-        Placed::new(direct, (None, Precision::F32), TINY, 0).segment(&photo(TINY.size)).expect("a map");
+    let direct = Placed::on_cpu(direct, sees(&TINY), 0).segment(&photo(TINY.size)).expect("a map");
     let off = farthest(&direct, &placed().segment(&photo(TINY.size)).expect("a map"));
     assert!(off < 1e-4, "{off}");
 }

@@ -72,9 +72,11 @@ fn distances(config: Config, dtype: DType, kernels: Option<Level>) -> Vec<Distan
 /// Of f32, at every stage; measured: 5.2e-6.
 const LIMIT: f32 = 1e-4;
 
-/// Of bf16, whose digits end at 4e-3; measured: 2.9e-2 at 192, 5.4e-2 at 384, where PyTorch's own (`torch.autocast`) is
-/// 6.6e-2 from its f32.
-const BF16_LIMIT: f32 = 7e-2;
+/// Of bf16, whose digits end at 4e-3; measured: 2.9e-2.
+const BF16_LIMIT: f32 = 5e-2;
+
+/// The same at 384; measured: 5.4e-2, and PyTorch's own (`torch.autocast`) is 6.6e-2 from its f32.
+const BF16_LIMIT_AT_384: f32 = 7e-2;
 
 fn is_within(distances: &[Distance], limit: f32) {
     for Distance { stage, largest, usual } in distances {
@@ -118,7 +120,7 @@ fn swin_at_384_is_pytorchs_by_candles_operations_too() {
 #[test]
 #[ignore = "takes a minute: cargo test -p warmcut --lib -- --ignored --nocapture parity"]
 fn swin_at_384_is_near_pytorchs_in_bf16() {
-    is_within(&distances(FAST, DType::BF16, None), BF16_LIMIT);
+    is_within(&distances(FAST, DType::BF16, None), BF16_LIMIT_AT_384);
 }
 
 #[test]

@@ -325,23 +325,21 @@ impl<'a, 'b> Machine<'a, 'b> {
         match name {
             Name::Dict => {
                 // A list of pairs, or nothing.
-                let items = self.tuple(arguments).and_then(|arguments| arguments.first());
-                let items = items.map(|items| self.get(*items));
+                let list = self.tuple(arguments).and_then(|arguments| arguments.first());
+                let items: &[Id] = match list.map(|list| self.get(*list)) {
+                    Some(Value::List(items)) => items,
+                    _ => &[],
+                };
                 // The same list may be called with again and again.
-                let copied = self.copied + if let Some(Value::List(items)) = items { items.len() } else { 0 };
+                let copied = self.copied + items.len();
                 if copied > MOST_VALUES {
                     return Err(wrong(format!("its pickle copies more than {MOST_VALUES} values")));
                 }
-                let pairs = match items {
-                    Some(Value::List(items)) => {
-                        let pair = |item: &Id| match self.tuple(*item) {
-                            Some(&[key, value]) => Some((key, value)),
-                            _ => None,
-                        };
-                        items.iter().filter_map(pair).collect()
-                    }
-                    _ => Vec::new(),
+                let pair = |item: &Id| match self.tuple(*item) {
+                    Some(&[key, value]) => Some((key, value)),
+                    _ => None,
                 };
+                let pairs = items.iter().filter_map(pair).collect();
                 self.copied = copied;
                 self.add(Value::Dict(pairs))
             }
