@@ -1,9 +1,11 @@
 //! The guided filter (He, Sun and Tang 2013, <https://doi.org/10.1109/TPAMI.2012.213>), fast as in He and Sun 2015
 //! (<https://arxiv.org/abs/1505.00996>): fitted on the map's own grid, applied to the photo's own pixels.
 //!
-//! Two things are not as they have them, and each is worth as much as the filter itself (`docs/edges.md`):
+//! Three things are not as they have them, and each is worth as much as the filter itself (`docs/edges.md`):
 //! - A network's map is softer than the square that it saw. A line from sharp colours to a soft map is too flat, and
 //!   thin things stay faint. So it is fitted on colours made as soft as the map, and applied to the photo's sharp ones.
+//! - What of the colours is finer than that counts as noise, as much as there is of it where the map is sure. A steep
+//!   line would make specks of a lawn's blades.
 //! - Lines hold in the band where the map is not sure. Elsewhere they would find the subject's own pattern in it.
 
 use std::ops::Range;
@@ -11,6 +13,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::band::Band;
+use super::grain::Grain;
 use super::grid::Grid;
 use super::strip::Strip;
 use crate::cutout::image::ImageError;
@@ -24,6 +27,10 @@ const SOFT: f32 = 1.2;
 
 /// What a colour's variance must be to count, of values of 0 to 1: a little above the noise of 8 bits.
 const EPSILON: f64 = 3e-5;
+
+/// How much grain counts: more than once, for of what lies behind the subject and on it, it is the stronger that
+/// shows.
+const GRAIN: f64 = 2.0;
 
 /// Values this near to 0 and 1 are meant as such.
 const SURE: f32 = 0.02;
@@ -59,8 +66,10 @@ impl Guided {
         let sure = |value: &f32| ((value - SURE) / (1.0 - 2.0 * SURE)).clamp(0.0, 1.0);
         let map: Vec<f32> = map.iter().map(sure).collect();
         let band = Band::of(&map, side);
-        let square = Square { side, map: &map, pixels: rgb.as_chunks::<3>().0, band: &band };
-        let bands = [band.wider(RADIUS), band.wider(2 * RADIUS), band.wider(2 * RADIUS + soft().len() - 1)];
+        let pixels = rgb.as_chunks::<3>().0;
+        let grain = Grain::of(pixels, side, &band);
+        let square = Square { side, map: &map, pixels, band: &band, grain: &grain };
+        let bands = [band.wider(RADIUS), band.wider(2 * RADIUS), band.wider(2 * RADIUS + soft_reach())];
         let mut lines: Vec<[f32; 4]> = map.iter().map(|value| [0.0, 0.0, 0.0, *value]).collect();
         lines.par_chunks_mut(ROWS * side).enumerate().for_each(|(n, out)| {
             square.fit(n * ROWS..((n + 1) * ROWS).min(side), &bands, out);
@@ -118,24 +127,19 @@ struct Square<'a> {
     map: &'a [f32],
     pixels: &'a [[u8; 3]],
     band: &'a Band,
+    grain: &'a Grain,
 }
 
 impl Square<'_> {
     /// The lines of these rows, where the band is. `bands` are those of the lines before they are smoothed, of
     /// what they are fitted to, and of the colours before these are softened.
     fn fit(&self, rows: Range<usize>, bands: &[Band; 3], out: &mut [[f32; 4]]) {
-        let Self { side, map, pixels, band } = *self;
+        let Self { side, map, pixels, band, grain } = *self;
         if band.is_empty(rows.clone()) {
             return;
         }
-        let around =
-            |rows: &Range<usize>, by: usize| rows.start.saturating_sub(by)..(rows.end + by).min(side);
-        let [fitted, soft_rows] = [RADIUS, 2 * RADIUS].map(|by| around(&rows, by));
-        let sharp_rows = around(&soft_rows, soft().len() - 1);
-        let sharp = Strip::made(sharp_rows, side, &bands[2], |place| {
-            pixels[place].map(|value| f32::from(value) / 255.0)
-        });
-        let colours = sharp.filtered(soft_rows.clone(), &bands[1], &soft());
+        let [fitted, soft_rows] = [RADIUS, 2 * RADIUS].map(|by| around(&rows, by, side));
+        let (_, colours) = softened(pixels, side, soft_rows.clone(), [&bands[1], &bands[2]]);
         // Colour and map, their products with one another, and the colours' own.
         let moments = Strip::made(soft_rows, side, &bands[1], |place| {
             let ([r, g, b], p) = (colours.at(place), map[place]);
@@ -143,7 +147,9 @@ impl Square<'_> {
         });
         let window = [1.0; RADIUS + 1];
         let means = moments.filtered(fitted.clone(), &bands[0], &window);
-        let lines = Strip::made(fitted, side, &bands[0], |place| line(&means.at(place)));
+        let lines = Strip::made(fitted, side, &bands[0], |place| {
+            line(&means.at(place), grain.at(place % side, place / side))
+        });
         let smooth = lines.filtered(rows.clone(), band, &window);
         for y in rows.clone() {
             for x in band.row(y).iter().flat_map(Range::clone) {
@@ -167,18 +173,45 @@ impl Square<'_> {
     }
 }
 
+/// Rows and so many more on each side.
+fn around(rows: &Range<usize>, by: usize, side: usize) -> Range<usize> {
+    rows.start.saturating_sub(by)..(rows.end + by).min(side)
+}
+
+/// Colours, 0 to 1, of the square's rows where the bands are: sharp ones of more rows in the second band, and those
+/// made as soft as the map in the first, which is narrower by [`soft_reach`].
+pub(super) fn softened(
+    pixels: &[[u8; 3]],
+    side: usize,
+    rows: Range<usize>,
+    [band, wider]: [&Band; 2],
+) -> (Strip<3>, Strip<3>) {
+    let sharp = Strip::made(around(&rows, soft_reach(), side), side, wider, |place| {
+        pixels[place].map(|value| f32::from(value) / 255.0)
+    });
+    let soft = sharp.filtered(rows, band, &soft());
+    (sharp, soft)
+}
+
+/// How many places to each side a softened one is made of.
+pub(super) fn soft_reach() -> usize {
+    soft().len() - 1
+}
+
 /// Weights of a place, of the next, and so on, to soften colours as the network softens its map.
 fn soft() -> [f32; 5] {
     std::array::from_fn(|n| (-0.5 * (n as f32 / SOFT).powi(2)).exp())
 }
 
-/// The line that fits a window best, from its means.
-fn line(mean: &[f32; 13]) -> [f32; 4] {
+/// The line that fits a window best, from its means and the grain of what is around it.
+fn line(mean: &[f32; 13], grain: [f32; 6]) -> [f32; 4] {
     let m: [f64; 13] = mean.map(f64::from);
     let [r, g, b, p] = [m[0], m[1], m[2], m[3]];
     let with_map = [m[4] - r * p, m[5] - g * p, m[6] - b * p];
-    let (rr, rg, rb) = (m[7] - r * r + EPSILON, m[8] - r * g, m[9] - r * b);
-    let (gg, gb, bb) = (m[10] - g * g + EPSILON, m[11] - g * b, m[12] - b * b + EPSILON);
+    let noise = grain.map(|value| GRAIN * f64::from(value));
+    let colours = [m[7] - r * r, m[8] - r * g, m[9] - r * b, m[10] - g * g, m[11] - g * b, m[12] - b * b];
+    let [rr, rg, rb, gg, gb, bb] = std::array::from_fn(|n| colours[n] + noise[n]);
+    let [rr, gg, bb] = [rr, gg, bb].map(|own| own + EPSILON);
     // The inverse of a symmetric matrix by its cofactors; with what is added to its diagonal it has one.
     let inverse = [
         [gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg],

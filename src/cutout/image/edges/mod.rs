@@ -12,17 +12,18 @@
 
 mod band;
 mod foreground;
+mod grain;
 mod grid;
 mod guided;
 mod strip;
 
-/// Bytes that edges take at most, of a map of `side` a side: the map and its lines; colours and the photo at every
-/// level; rows in work on four cores, 157 bytes a place.
+/// Bytes that edges take at most, of a map of `side` a side: the map, its grain and its lines; colours and the photo
+/// at every level; rows in work on four cores, 157 bytes a place.
 ///
 /// Where a map is unsure all over: elsewhere most of it is never touched.
 pub(super) fn bytes(side: u64) -> u64 {
     let coarse = side.min(foreground::LARGEST as u64);
-    24 * side * side + 52 * coarse * coarse + 4 * 48 * 157 * side
+    25 * side * side + 52 * coarse * coarse + 4 * 48 * 157 * side
 }
 
 pub(super) use foreground::Colours;

@@ -142,3 +142,39 @@ fn a_strand_that_the_map_has_faintly_is_as_strong_as_the_photo_has_it() {
     });
     assert!(most > Some(170) && least < Some(30), "{most:?} {least:?} {:?}", &alpha[140..180]);
 }
+
+#[test]
+fn grain_beside_the_subject_makes_no_specks() {
+    // A smooth thing before a lawn nearly as bright as it is; the map is soft, and wavers as a network's does.
+    let (times, across) = (4, SIDE * 4);
+    let truth = disc(across, 1.0);
+    let pixel = |(n, a): (usize, &f32)| {
+        let lawn = 85.0 + 110.0 * noise(n);
+        [(a * 185.0 + (1.0 - a) * lawn) as u8; 3]
+    };
+    let photo: Vec<[u8; 3]> = truth.iter().enumerate().map(pixel).collect();
+    let place = |n: usize| {
+        let (x, y) = (n % SIDE * times, n / SIDE * times);
+        let rows = (0..times).flat_map(|row| &photo[(y + row) * across + x..][..times]);
+        // One of the four that it covers, as sharp as a network's square is.
+        *rows.max_by_key(|pixel| pixel[0].abs_diff(140)).expect("some")
+    };
+    let square: Vec<u8> = (0..SIDE * SIDE).flat_map(place).collect();
+    let map: Vec<f32> =
+        disc(SIDE, 6.0).iter().enumerate().map(|(n, a)| a * (0.85 + 0.15 * noise(n * 3))).collect();
+    let guided = Guided::of(&map, &square, SIDE as u32).expect("fits");
+    let mut alpha = vec![7; across * across];
+    for (y, (out, rgb)) in alpha.chunks_exact_mut(across).zip(photo.chunks_exact(across)).enumerate() {
+        guided.write(y as u32, 0, (across as u32, across as u32), rgb.as_flattened(), out);
+    }
+    // Unlike the middle one of the nine around them.
+    let inner = (1..across - 1).flat_map(|y| (1..across - 1).map(move |x| y * across + x));
+    let specks = inner
+        .filter(|n| {
+            let mut nine: Vec<u8> = (0..9).map(|m| alpha[n + m / 3 * across + m % 3 - across - 1]).collect();
+            nine.sort_unstable();
+            alpha[*n].abs_diff(nine[4]) > 64
+        })
+        .count();
+    assert!(specks < 20, "{specks}");
+}
