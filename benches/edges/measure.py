@@ -11,6 +11,7 @@ import time
 
 import numpy
 from PIL import Image
+from scipy.ndimage import median_filter
 
 import scenes
 
@@ -26,6 +27,9 @@ MODES = ("off", "guided", "decontaminate")
 
 # Where a map is no surer than this, and so many places around, is where edges are made and judged.
 UNSURE, AROUND = 0.01, 2
+
+# A pixel is a speck where its value is so many levels from the median of the nine around it.
+SPECK = 64
 
 # Grounds to see a cutout on.
 GROUNDS = numpy.array([[0, 0, 0], [255, 255, 255], [0, 160, 220]], "float32")
@@ -78,6 +82,11 @@ def unsure(map_, size):
     return numpy.asarray(Image.fromarray(numpy.uint8(near)).resize(size, Image.Resampling.NEAREST)) > 0
 
 
+def specks(values):
+    """Where pixels stand out from their neighbours."""
+    return numpy.abs(values - median_filter(values, 3)) > SPECK
+
+
 class Errors:
     """Of one way, over scenes: levels of 255 in the mean."""
 
@@ -85,12 +94,14 @@ class Errors:
         self.rows = []
 
     def alpha(self, scene, band, alpha):
-        """In the band, everywhere, outside the band; and of the gradient in the band."""
+        """In the band, everywhere, outside the band; of the gradient in the band; specks of the error in 1,000 of it."""
         truth = scene.alpha * 255
-        apart = numpy.abs(alpha - truth)
+        signed = alpha - truth
+        apart = numpy.abs(signed)
         slopes = [numpy.gradient(values) for values in (alpha.astype("float32"), truth)]
         steep = numpy.hypot(slopes[0][0] - slopes[1][0], slopes[0][1] - slopes[1][1])
-        self.rows.append((apart[band].mean(), apart.mean(), apart[~band].mean(), steep[band].mean()))
+        speckled = specks(signed)[band].mean() * 1e3
+        self.rows.append((apart[band].mean(), apart.mean(), apart[~band].mean(), steep[band].mean(), speckled))
 
     def colours(self, scene, band, alpha, colours):
         """Of what is seen at all, by how much of it there is; and of the cutout on other grounds."""
@@ -109,8 +120,8 @@ class Errors:
 
 def accuracy(arguments):
     bench = Bench(arguments.bench)
-    print("| photo, map | edges | alpha: band | all | outside | gradient | colours | on grounds | ms |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    print("| photo, map | edges | alpha: band | all | outside | gradient | specks | colours | on grounds | ms |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for megapixels in arguments.sizes:
         size = SIZES[megapixels]
         ways = {(side, way): (Errors(), Errors(), []) for side in arguments.sides for way in (*MODES, "pymatting")}
@@ -139,6 +150,20 @@ def accuracy(arguments):
 def print_row(what, way, alpha, colours, took):
     cells = [f"{value:.2f}" for value in (*alpha, *colours)]
     print(f"| {what} | {way} | {' | '.join(cells)} | {took:.0f} |", flush=True)
+
+
+def samples(arguments):
+    """Specks in the sample photos with the real network's map; some are whiskers and straps."""
+    import strip
+
+    bench = Bench(arguments.bench)
+    print(f"\n| sample | {' | '.join(MODES)} |\n|{' --- |' * (len(MODES) + 1)}", flush=True)
+    for path in sorted(scenes.SAMPLES.glob("*.jpg")):
+        photo = numpy.asarray(Image.open(path).convert("RGB"))
+        map_ = strip.network(arguments, photo)
+        counts = [specks(bench.cut(photo, map_, mode)[0][..., 3].astype("float32")).sum() for mode in MODES]
+        print(f"| {path.stem} | {' | '.join(map(str, counts))} |", flush=True)
+    bench.close()
 
 
 def raccoon(width, height):
@@ -199,19 +224,22 @@ def main():
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--each", action="store_true", help="a row for each scene")
     parser.add_argument("--strip", help="where the pictures go instead of docs/edges.jpg")
-    parser.add_argument("--only", nargs="*", help="accuracy, shares, strip")
+    parser.add_argument("--only", nargs="*", help=", ".join(PARTS))
     arguments = parser.parse_args()
     versions = [f"{package} {importlib.metadata.version(package)}" for package in ("pymatting", "numpy")]
     print(f"{', '.join(versions)}; errors in levels of 255\n")
-    if arguments.only is None or "accuracy" in arguments.only:
-        accuracy(arguments)
-    if arguments.only is None or "shares" in arguments.only:
-        shares(arguments)
-    if arguments.only is None or "strip" in arguments.only:
-        import strip
+    for name, part in PARTS.items():
+        if arguments.only is None or name in arguments.only:
+            part(arguments)
 
-        strip.draw(arguments)
 
+def pictures(arguments):
+    import strip
+
+    strip.draw(arguments)
+
+
+PARTS = {"accuracy": accuracy, "samples": samples, "shares": shares, "strip": pictures}
 
 if __name__ == "__main__":
     main()
