@@ -34,7 +34,8 @@ pub struct CutoutArgs {
     /// 1 to 100, for jpg and webp
     #[arg(long)]
     pub quality: Option<String>,
-    /// off, guided (where the photo has them), or decontaminate, the same without the background's colour [default: off]
+    /// off, guided (where the photo has them), or decontaminate, the same without the background's colour [default:
+    /// decontaminate]
     #[arg(long)]
     pub edges: Option<String>,
     /// Cut to the subject's box
