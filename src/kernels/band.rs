@@ -36,7 +36,7 @@ pub(crate) struct Band<'a> {
 pub(crate) struct Strips<'a> {
     pub(crate) band: Band<'a>,
     pub(crate) level: Level,
-    /// `[block][point][tile]`, of [`Simd::TOGETHER`] blocks.
+    /// `[point][block][tile]`, of [`Simd::TOGETHER`] blocks.
     pub(crate) sums: &'a mut [Lanes],
 }
 
@@ -59,9 +59,10 @@ impl Band<'_> {
         let Winograd { tile, channels, filters, .. } = self.winograd;
         let points = tile.points() * tile.points();
         let filters = &filters[blocks.start * points * channels..][..blocks.len() * points * channels];
-        let (data, channels, step) = (&*self.data, *channels, self.tiles);
-        let sums = &mut sums[..blocks.len() * points * step];
-        dispatch(level, Products { data, filters, sums, channels, points, step, tiles });
+        let (data, channels, step, blocks) = (&*self.data, *channels, self.tiles, blocks.len());
+        let sums = &mut sums[..blocks * points * step];
+        let (range, far) = (0..points, false);
+        dispatch(level, Products { data, filters, sums, channels, points, range, blocks, step, tiles, far });
     }
 
     #[inline(always)]
@@ -76,8 +77,9 @@ impl Band<'_> {
                 for block in (0..self.blocks).step_by(S::TOGETHER) {
                     let blocks = block..self.blocks.min(block + S::TOGETHER);
                     self.multiply(level, blocks.clone(), tiles, sums);
-                    for (block, sums) in blocks.zip(sums.chunks(T::POINTS * T::POINTS * self.tiles)) {
-                        self.transform_sums::<S, T>(block, first..first + tiles, sums, &mut patch);
+                    let step = blocks.len() * self.tiles;
+                    for (block, sums) in blocks.zip((0..).step_by(self.tiles).map(|at| &sums[at..])) {
+                        self.transform_sums::<S, T>(block, first..first + tiles, (sums, step), &mut patch);
                     }
                 }
             }
@@ -98,7 +100,7 @@ impl Band<'_> {
             for block in 0..source.plane().blocks {
                 for tile in 0..tiles {
                     let to = &mut self.data[(at * T::POINTS * T::POINTS) * self.tiles + tile..];
-                    let corner = (self.y, (first + tile) * T::SIDE);
+                    let corner = ((self.y, (first + tile) * T::SIDE), 1);
                     // SAFETY: the caller gives the instructions.
                     unsafe { to_points::<S, T>(source, block, corner, to, self.tiles, patch) };
                 }
@@ -107,7 +109,7 @@ impl Band<'_> {
         }
     }
 
-    /// Some tiles of a block out of their sums, `[point][tile]` from the first of them.
+    /// Some tiles of a block out of their sums, from the first of them on, with the step from one point to the next.
     ///
     /// # Safety
     /// The caller gives the instructions.
@@ -116,7 +118,7 @@ impl Band<'_> {
         &mut self,
         block: usize,
         across: Range<usize>,
-        sums: &[Lanes],
+        (sums, step): (&[Lanes], usize),
         patch: &mut [Lanes; MAX_POINTS],
     ) {
         let rows = self.out.len() / (self.blocks * self.width);
@@ -126,10 +128,10 @@ impl Band<'_> {
             let x = at * T::SIDE;
             let wide = T::SIDE.min(self.width - x);
             let whole = wide == T::SIDE && rows >= T::SIDE;
-            let sums = &sums[tile..][..(T::POINTS * T::POINTS - 1) * self.tiles + 1];
+            let sums = &sums[tile..][..(T::POINTS * T::POINTS - 1) * step + 1];
             let at = block * self.width + x;
             let last = (T::SIDE - 1) * row + T::SIDE;
-            let (to, step) = if whole {
+            let (to, line) = if whole {
                 (self.out[at..][..last].as_mut_ptr(), row)
             } else {
                 if finish.adds {
@@ -148,12 +150,12 @@ impl Band<'_> {
             });
             let output = Output {
                 sums: sums.as_ptr().cast(),
-                step: self.tiles * LANES,
+                step: step * LANES,
                 bias: &bias[block],
                 floor: self.epilogue.floor(),
                 adds: finish.adds,
                 to: to.cast(),
-                row: step * LANES,
+                row: line * LANES,
                 half,
                 stream: whole && self.stream,
             };
@@ -180,7 +182,51 @@ impl Band<'_> {
     }
 }
 
-/// One block of the tile at `(y, x)` of a map to its points, which are `step` apart.
+impl Band<'_> {
+    /// A tile out of its sums whose pixels lie apart; none of those beyond the map.
+    ///
+    /// # Safety
+    /// The caller gives the instructions.
+    #[inline(always)]
+    pub(crate) unsafe fn transform_apart<S: Simd, T: Transform>(
+        &mut self,
+        (block, (y, x), dilation): (usize, (usize, usize), usize),
+        (sums, step): (&[Lanes], usize),
+        patch: &mut [Lanes; MAX_POINTS],
+    ) {
+        let (blocks, width) = (self.blocks, self.width);
+        let rows = self.out.len() / (blocks * width);
+        let Epilogue { bias, finish } = self.epilogue;
+        let lines = (y..rows).step_by(dilation).take(T::SIDE).map(|y| (y * blocks + block) * width);
+        let columns = (x..width).step_by(dilation).take(T::SIDE);
+        if finish.adds {
+            for (line, patch) in lines.clone().zip(patch.chunks_exact_mut(T::SIDE)) {
+                columns.clone().zip(patch).for_each(|(x, patch)| *patch = self.out[line + x]);
+            }
+        }
+        let sums = &sums[..(T::POINTS * T::POINTS - 1) * step + 1];
+        let output = Output {
+            sums: sums.as_ptr().cast(),
+            step: step * LANES,
+            bias: &bias[block],
+            floor: self.epilogue.floor(),
+            adds: finish.adds,
+            to: patch.as_mut_ptr().cast(),
+            row: T::SIDE * LANES,
+            half: None,
+            stream: false,
+        };
+        // SAFETY: there is a sum for each point, as was just checked, and the patch has room for any tile; the
+        // caller gives the instructions.
+        unsafe { T::output::<S>(output) };
+        for (line, patch) in lines.zip(patch.chunks_exact(T::SIDE)) {
+            columns.clone().zip(patch).for_each(|(x, patch)| self.out[line + x] = *patch);
+        }
+    }
+}
+
+/// One block of the tile at `(y, x)` of a map, its taps `dilation` pixels apart, to its points, which are `step`
+/// apart.
 ///
 /// # Safety
 /// The caller gives the instructions.
@@ -188,13 +234,13 @@ impl Band<'_> {
 pub(crate) unsafe fn to_points<S: Simd, T: Transform>(
     source: &Source<'_>,
     block: usize,
-    (y, x): (usize, usize),
+    ((y, x), dilation): ((usize, usize), usize),
     to: &mut [Lanes],
     step: usize,
     patch: &mut [Lanes; MAX_POINTS],
 ) {
     let input = source.plane();
-    let inside = y > 0 && x > 0 && y + T::SIDE < input.height && x + T::SIDE < input.width;
+    let inside = dilation == 1 && y > 0 && x > 0 && y + T::SIDE < input.height && x + T::SIDE < input.width;
     let (from, row) = match source {
         Source::Plane(_) if inside => {
             let from = ((y - 1) * input.blocks + block) * input.width + x - 1;
@@ -203,10 +249,11 @@ pub(crate) unsafe fn to_points<S: Simd, T: Transform>(
             (input.data[from..last].as_ptr(), row)
         }
         Source::Plane(_) => {
-            cut_out(input, block, y, x, T::POINTS, patch);
+            cut_out(input, block, ((y, x), dilation), T::POINTS, patch);
             (patch.as_ptr(), T::POINTS)
         }
         Source::Doubled(_) => {
+            assert_eq!(dilation, 1, "a dilated convolution sees maps as they are");
             // SAFETY: the caller gives the instructions.
             unsafe { cut_doubled::<S>(input, block, (y, x), T::POINTS, patch) };
             (patch.as_ptr(), T::POINTS)

@@ -33,29 +33,50 @@ pub enum Way {
     Winograd4,
     /// Winograd's F(6×6, 3×3).
     Winograd6,
-    /// F(4×4, 3×3) with filters that no cache keeps. Those of F(6×6, 3×3) are of larger maps and fewer
-    /// channels.
-    Deep,
+    /// F(4×4, 3×3) with filters that no cache keeps, or with taps that lie apart.
+    Deep4,
+    /// F(6×6, 3×3) with filters that no cache keeps.
+    Deep6,
 }
 
 impl ConvShape {
     /// The fastest way on a map of this size.
-    pub fn way(&self, (height, width): (usize, usize)) -> Way {
+    pub fn way(&self, size: (usize, usize)) -> Way {
         /// Bytes of filters beside whose like no second-level cache has room for the data.
-        const DEEP: usize = 4 << 20;
-        const POINTS: usize = 36;
-        let filters = self.inputs.iter().sum::<usize>() * self.output * POINTS * size_of::<f32>();
-        let plain = self.side == 3 && self.stride == 1 && self.dilation == 1;
-        // Small maps are mostly edge.
-        if !plain || height.min(width) < 16 {
+        const DEEP: usize = 2 << 20;
+        const POINTS: [usize; 2] = [36, 64];
+        let least = size.0.min(size.1);
+        let filters = self.inputs.iter().sum::<usize>() * self.output * size_of::<f32>();
+        let [four, six] = POINTS.map(|points| points * filters >= DEEP);
+        let plain = self.side == 3 && self.stride == 1;
+        if plain && self.dilation > 1 && four && self.apart_is_less(size) {
+            Way::Deep4
+        } else if !plain || self.dilation > 1 || least < 16 {
+            // Small maps are mostly edge.
             Way::Direct
-        } else if height.min(width) >= 100 {
-            Way::Winograd6
-        } else if filters >= DEEP {
-            Way::Deep
         } else {
-            Way::Winograd4
+            match (least >= 100, four, six) {
+                (true, _, true) => Way::Deep6,
+                (true, ..) => Way::Winograd6,
+                (false, true, _) => Way::Deep4,
+                (false, ..) => Way::Winograd4,
+            }
         }
+    }
+
+    /// Whether that way can enlarge a map as it sees it ([`Source::Doubled`]).
+    pub fn enlarges(&self, size: (usize, usize)) -> bool {
+        self.way(size) != Way::Direct && self.dilation == 1
+    }
+
+    /// Whether tiles of four have so much fewer products that they are worth their transforms, though many lie
+    /// beyond the edge.
+    fn apart_is_less(&self, (height, width): (usize, usize)) -> bool {
+        let dilation = self.dilation;
+        let tiles = |len: usize| dilation * len.div_ceil(4 * dilation);
+        // Taps that see the map.
+        let taps = |len: usize| 3 * len - 2 * dilation.min(len);
+        3 * 36 * tiles(height) * tiles(width) <= 2 * taps(height) * taps(width)
     }
 }
 
@@ -136,11 +157,13 @@ impl Conv {
                     filter,
                 ))
             }
-            Way::Winograd4 | Way::Winograd6 | Way::Deep => {
-                assert_eq!([down, across, *stride, *dilation], [3, 3, 1, 1], "Winograd's are plain 3x3");
-                let tile = if way == Way::Winograd6 { Tile::Six } else { Tile::Four };
-                let deep = way == Way::Deep;
-                Filters::Winograd(Winograd::new((tile, deep), (blocks, channels), filter))
+            Way::Winograd4 | Way::Winograd6 | Way::Deep4 | Way::Deep6 => {
+                assert_eq!([down, across, *stride], [3, 3, 1], "Winograd's are 3x3 without a stride");
+                let deep = matches!(way, Way::Deep4 | Way::Deep6);
+                assert!(deep || *dilation == 1, "taps that lie apart are a deep one's");
+                let six = matches!(way, Way::Winograd6 | Way::Deep6);
+                let tile = if six { Tile::Six } else { Tile::Four };
+                Filters::Winograd(Winograd::new((tile, deep, *dilation), (blocks, channels), filter))
             }
         };
         let bias = (0..blocks).map(|block| {
@@ -184,6 +207,12 @@ impl Conv {
         match &self.filters {
             Filters::Direct(direct) => {
                 direct.run(level, inputs, &epilogue, out);
+                if let Some(halved) = halved {
+                    halve(&out.as_plane(), halved);
+                }
+            }
+            Filters::Winograd(winograd) if winograd.dilation > 1 => {
+                winograd.run(level, inputs, &epilogue, out, None, scratch);
                 if let Some(halved) = halved {
                     halve(&out.as_plane(), halved);
                 }

@@ -5,12 +5,26 @@
 use crate::planes::{LANES, Lanes, Plane};
 use crate::simd::Simd;
 
-/// A patch at the edge, zero beyond it. `y` and `x` are the output's; the patch begins one before.
-pub(crate) fn cut_out(input: &Plane<'_>, block: usize, y: usize, x: usize, side: usize, patch: &mut [Lanes]) {
+/// A patch at the edge, zero beyond it, or one of pixels that lie `dilation` apart. `y` and `x` are the output's; the
+/// patch begins one such step before.
+pub(crate) fn cut_out(
+    input: &Plane<'_>,
+    block: usize,
+    ((y, x), dilation): ((usize, usize), usize),
+    side: usize,
+    patch: &mut [Lanes],
+) {
+    let within = |at: usize, len: usize| at.checked_sub(dilation).filter(|at| *at < len);
     for (i, row) in patch.chunks_exact_mut(side).take(side).enumerate() {
         row.fill(Lanes::ZERO);
-        let Some(y) = (y + i).checked_sub(1).filter(|y| *y < input.height) else { continue };
+        let Some(y) = within(y + i * dilation, input.height) else { continue };
         let from = input.row(y, block);
+        if dilation > 1 {
+            for (j, pixel) in row.iter_mut().enumerate() {
+                within(x + j * dilation, input.width).iter().for_each(|x| *pixel = from[*x]);
+            }
+            continue;
+        }
         // Where the patch's first column is the one before the map's first.
         let skip = usize::from(x == 0);
         let begin = x + skip - 1;

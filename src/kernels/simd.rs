@@ -85,6 +85,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn store(to: *mut f32, value: Self::V);
     /// Past the caches: for maps so large that they would only push out what is still needed.
     unsafe fn stream(to: *mut f32, value: Self::V);
+    /// Asks for a cache line that is soon needed.
+    fn prefetch(_: *const f32) {}
     /// What was streamed is there for every thread that this one tells of it.
     fn fence() {}
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
@@ -233,6 +235,11 @@ mod x86 {
                 #[inline(always)]
                 unsafe fn store(to: *mut f32, value: Self::V) {
                     unsafe { $store(to, value) }
+                }
+                #[inline(always)]
+                fn prefetch(line: *const f32) {
+                    // SAFETY: every x86-64 processor has it, and takes any address.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
                 }
                 #[inline(always)]
                 fn fence() {

@@ -59,7 +59,8 @@ fn case() -> impl Strategy<Value = Case> {
         prop_oneof![
             Just((Way::Winograd4, 3, 1, 1)),
             Just((Way::Winograd6, 3, 1, 1)),
-            Just((Way::Deep, 3, 1, 1)),
+            (1..6usize).prop_map(|dilation| (Way::Deep4, 3, 1, dilation)),
+            Just((Way::Deep6, 3, 1, 1)),
             (prop::sample::select(vec![1, 3, 5]), 1..3usize, 1..9usize)
                 .prop_map(|(side, stride, dilation)| (Way::Direct, side, stride, dilation)),
         ];
@@ -177,7 +178,7 @@ proptest! {
     #[test]
     fn enlarging_on_the_way_is_enlarging_before(
         (height, width) in (1..25usize, 1..25usize),
-        way in prop::sample::select(vec![Way::Winograd4, Way::Winograd6, Way::Deep]),
+        way in prop::sample::select(vec![Way::Winograd4, Way::Winograd6, Way::Deep4, Way::Deep6]),
         seed in any::<u64>(),
     ) {
         let small = packed(&noise(16 * height * width, seed), 16, (height, width));
@@ -204,7 +205,7 @@ proptest! {
     #[test]
     fn halving_on_the_way_is_halving_after(
         (height, width, blocks) in (1..40usize, 1..40usize, 1..3usize),
-        way in prop::sample::select(vec![Way::Direct, Way::Winograd4, Way::Winograd6, Way::Deep]),
+        way in prop::sample::select(vec![Way::Direct, Way::Winograd4, Way::Winograd6, Way::Deep4, Way::Deep6]),
         seed in any::<u64>(),
     ) {
         let size = (height, width);
@@ -305,30 +306,59 @@ fn what_is_not_a_number_stays_where_taps_see_it() {
 fn a_deep_convolution_gives_the_same_bits_over_several_slabs() {
     let (height, width) = (203, 130);
     let shape = ConvShape { inputs: vec![32, 20], output: 17, side: 3, stride: 1, dilation: 1 };
-    let maps = [32, 20].map(|channels| {
-        (channels, packed(&noise(channels * height * width, channels as u64), channels, (height, width)))
+    for (deep, plain) in [(Way::Deep4, Way::Winograd4), (Way::Deep6, Way::Winograd6)] {
+        assert!(
+            on_large_maps(&shape, deep, (height, width)) == on_large_maps(&shape, plain, (height, width))
+        );
+    }
+}
+
+/// So many channels that sums are begun again, in every group of tiles or in the last of one group's.
+#[test]
+fn sums_of_many_channels_go_on_where_they_were() {
+    for (inputs, size) in [(vec![256, 300], (30, 22)), (vec![400], (9, 5))] {
+        let shape = ConvShape { inputs, output: 40, side: 3, stride: 1, dilation: 1 };
+        let direct = on_large_maps(&shape, Way::Direct, size);
+        for way in [Way::Winograd4, Way::Winograd6, Way::Deep4, Way::Deep6] {
+            assert_close(&on_large_maps(&shape, way, size), &direct, 5e-4);
+        }
+    }
+}
+
+/// A convolution of maps of noise at the best level.
+fn on_large_maps(shape: &ConvShape, way: Way, (height, width): (usize, usize)) -> Vec<f32> {
+    let (output, channels) = (shape.output, shape.inputs.iter().sum::<usize>());
+    let maps = shape.inputs.iter().enumerate().map(|(n, channels)| {
+        (*channels, packed(&noise(channels * height * width, n as u64 + 5), *channels, (height, width)))
     });
+    let maps: Vec<_> = maps.collect();
     let sources = maps
-        .each_ref()
+        .iter()
         .map(|(channels, map)| Source::Plane(Plane::new(map, channels.div_ceil(16), height, width)));
-    let on = |way| {
-        let conv = Conv::new(&shape, way, &noise(52 * 17 * 9, 3), &noise(17, 4), PLAIN);
-        let mut out = vec![Lanes::ZERO; 2 * height * width];
-        let mut out = PlaneMut::new(&mut out, 2, height, width);
-        conv.run(Level::best(), &sources, &mut out, None, &Scratch::default());
-        unpack(&out.as_plane(), 17).into_iter().map(f32::to_bits).collect::<Vec<_>>()
-    };
-    assert!(on(Way::Deep) == on(Way::Winograd4));
+    // As large sums as those of a few channels.
+    let mut weight = noise(channels * output * 9, 3);
+    weight.iter_mut().for_each(|value| *value *= (40.0 / channels as f32).min(1.0));
+    let conv = Conv::new(shape, way, &weight, &noise(output, 4), PLAIN);
+    let blocks = output.div_ceil(16);
+    let mut out = vec![Lanes::ZERO; blocks * height * width];
+    let mut out = PlaneMut::new(&mut out, blocks, height, width);
+    conv.run(Level::best(), &sources.collect::<Vec<_>>(), &mut out, None, &Scratch::default());
+    unpack(&out.as_plane(), output)
 }
 
 #[test]
 fn filters_that_no_cache_keeps_make_a_convolution_deep() {
-    let way = |inputs: &[usize], output, side| {
-        let shape = ConvShape { inputs: inputs.to_vec(), output, side: 3, stride: 1, dilation: 1 };
+    let way = |inputs: &[usize], output, side, dilation| {
+        let shape = ConvShape { inputs: inputs.to_vec(), output, side: 3, stride: 1, dilation };
         shape.way((side, side))
     };
-    assert_eq!(way(&[64, 64], 64, 320), Way::Winograd6, "U²-NetP's largest");
-    assert_eq!(way(&[64], 64, 80), Way::Winograd4);
-    assert_eq!(way(&[128], 256, 80), Way::Deep);
-    assert_eq!(way(&[512], 512, 10), Way::Direct);
+    assert_eq!(way(&[64, 32], 64, 320, 1), Way::Winograd6);
+    assert_eq!(way(&[128, 128], 64, 160, 1), Way::Deep6);
+    assert_eq!(way(&[64], 64, 80, 1), Way::Winograd4, "U²-NetP's");
+    assert_eq!(way(&[128], 256, 80, 1), Way::Deep4);
+    assert_eq!(way(&[512], 512, 10, 1), Way::Direct, "mostly edge");
+    assert_eq!(way(&[256], 256, 20, 2), Way::Deep4, "a fourth of the map in each lattice");
+    assert_eq!(way(&[256], 256, 20, 8), Way::Direct, "three pixels in a lattice's row");
+    assert_eq!(way(&[256], 256, 32, 8), Way::Deep4, "four");
+    assert_eq!(way(&[16], 16, 20, 2), Way::Direct, "filters that a cache keeps");
 }

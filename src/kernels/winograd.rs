@@ -2,7 +2,7 @@
 //!
 //! A band of output rows is one thread's. Along it, strips of tiles go through three steps, all within
 //! the second-level cache: the data are transformed into `[block][point][tile]`, each point's products
-//! with the transformed filters are summed over channels into `[block][point][tile]`, and each tile's sums are
+//! with the transformed filters are summed over channels into `[point][block][tile]`, and each tile's sums are
 //! transformed back, with bias, residual and activation on the way out.
 
 use rayon::prelude::*;
@@ -35,6 +35,8 @@ pub(crate) struct Winograd {
     pub(crate) tile: Tile,
     /// The filters are more than a cache keeps.
     deep: bool,
+    /// Pixels from one tap to the next; more than one only where it is deep.
+    pub(crate) dilation: usize,
     /// `[block of outputs][point][channel of all inputs]`, sixteen outputs each.
     pub(crate) filters: Buffer,
     /// Channels of all inputs.
@@ -65,7 +67,7 @@ impl Tile {
 impl Winograd {
     /// Transforms filters, given as a function of output block, input channel and tap.
     pub(crate) fn new(
-        (tile, deep): (Tile, bool),
+        (tile, deep, dilation): (Tile, bool, usize),
         (blocks, channels): (usize, usize),
         filter: impl Fn(usize, usize, usize) -> Lanes + Sync,
     ) -> Self {
@@ -81,7 +83,7 @@ impl Winograd {
                 }
             }
         });
-        Self { tile, deep, filters, channels }
+        Self { tile, deep, dilation, filters, channels }
     }
 
     /// Blocks of input channels.
@@ -107,10 +109,11 @@ impl Winograd {
         let stream = out.is_streamed() && !epilogue.finish.adds;
         let mut halves: Vec<&mut [Lanes]> = Vec::new();
         if let Some(halved) = halved {
+            assert_eq!(self.dilation, 1, "what a dilated convolution gives is halved after it");
             assert_halves((out.blocks, out.height, out.width), halved);
             halves.extend(halved.data.chunks_mut(side / 2 * blocks * halved.width));
         }
-        halves.resize_with(out.height.div_ceil(side), Default::default);
+        halves.resize_with(out.height.div_ceil(side * self.dilation), Default::default);
         if self.deep {
             return self.run_deep(level, inputs, epilogue, out, &mut halves, scratch);
         }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 use parking_lot::Mutex;
 use rayon::prelude::*;
-use warmcut_kernels::conv::{Finish, Scratch, Way};
+use warmcut_kernels::conv::{Finish, Scratch};
 use warmcut_kernels::{
     Buffer, Conv, ConvShape, Dot, Lanes, Level, Plane, PlaneMut, Source, fuse, planes, resample,
 };
@@ -353,8 +353,8 @@ fn doubles(graph: &Graph, sizes: &[Size], shapes: &[Option<ConvShape>], node: No
     let left_to_it = graph.nodes.iter().zip(shapes).all(|(seen_by, shape)| match seen_by {
         Node::Input => true,
         Node::Conv { inputs, residual, .. } => {
-            let way = shape.as_ref().map(|shape| shape.way(large.pixels()));
-            *residual != Some(node) && (!inputs.contains(&node) || way.is_some_and(|way| way != Way::Direct))
+            let enlarges = shape.as_ref().is_some_and(|shape| shape.enlarges(large.pixels()));
+            *residual != Some(node) && (!inputs.contains(&node) || enlarges)
         }
         Node::Halved(id) | Node::Enlarged(id, _) => *id != node,
     });
