@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::model::Precision;
+use crate::model::{Fingerprint, Precision};
 use crate::protocol::{Code, Eta, Problem, RunId, SessionId, Stage};
 
 pub(crate) use audit::{Outcome, run_ended};
@@ -102,6 +102,10 @@ pub struct PoolState {
     pub load_ms: Option<u64>,
     /// Bytes of weights in memory; 0 when none are.
     pub model_bytes: u64,
+    /// The weights that are ready, where this process knows them: of a model that isn't, nobody knows which weights
+    /// the next load will find. Each process finds it out by itself.
+    #[serde(skip)]
+    pub weights: Option<Fingerprint>,
 }
 
 impl PoolState {
