@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum, value_parser};
 
 use crate::cutout::Pixels;
 use crate::model::device::{Cpu, Wanted};
-use crate::model::{Entry, ModelError, ModelFile, Network, Registry, model_name};
+use crate::model::{Entry, ModelError, ModelFile, Network, Registry, Seen, model_name};
 use crate::warmup::process;
 
 pub use roles::{Auth, GatewayArgs, SharedArgs, WorkerArgs, hide_unused};
@@ -181,6 +181,10 @@ pub struct Config {
     /// Without an event for so long a channel says `ping`
     #[arg(long, value_parser = some_time, default_value = "15s")]
     pub ping_every: Duration,
+
+    /// What was found in the models' files, which are looked into once.
+    #[arg(skip)]
+    pub seen: Seen,
 }
 
 /// What no single flag is to blame for.
@@ -275,12 +279,10 @@ impl Config {
             if self.model[..n].iter().any(|other| other.name == file.name) {
                 return Err(ConfigError::ModelTwice(file.name.clone()));
             }
-            registry.entry(&file.name).and_then(|entry| entry.check()).map_err(|error| {
-                ConfigError::Model {
-                    name: file.name.clone(),
-                    path: file.path.clone(),
-                    reason: error.to_string(),
-                }
+            registry.check(&file.name).map_err(|error| ConfigError::Model {
+                name: file.name.clone(),
+                path: file.path.clone(),
+                reason: error.to_string(),
             })?;
         }
         let asked = [
@@ -298,7 +300,7 @@ impl Config {
     /// Where the weights are.
     pub fn registry(&self) -> Registry {
         let (files, folder) = (self.model.clone(), self.model_dir.clone());
-        Registry { files, folder, cpu: self.cpu, device: self.device }
+        Registry { files, folder, cpu: self.cpu, device: self.device, seen: self.seen.clone() }
     }
 
     /// Tells of models that nothing asks for: a process holds two at most.

@@ -68,7 +68,7 @@ pub struct Server {
 /// The embedded model, or its weights from a folder.
 pub fn default_loader(model_dir: Option<&PathBuf>, cpu: Cpu) -> Arc<dyn Loader> {
     let (folder, device) = (model_dir.cloned(), Wanted::Cpu);
-    embedded(&Registry { files: Vec::new(), folder, cpu, device }).loader()
+    embedded(&Registry { folder, cpu, device, ..Registry::default() }).loader()
 }
 
 /// The known photo and the embedded model's known answer.

@@ -98,7 +98,7 @@ impl Choice {
     /// A registry with its file, if it has one.
     pub fn registry(&self, folder: Option<&PathBuf>, cpu: Cpu, device: Wanted) -> Registry {
         let files = self.file.clone().into_iter().collect();
-        Registry { files, folder: folder.cloned(), cpu, device }
+        Registry { files, folder: folder.cloned(), cpu, device, ..Registry::default() }
     }
 }
 

@@ -36,7 +36,7 @@ pub use fingerprint::Fingerprint;
 pub use loader::U2NetLoader;
 pub use network::Network;
 pub use precision::Precision;
-pub use registry::{Entry, Registry};
+pub use registry::{Entry, Registry, Seen};
 pub use weights::{Source, WeightsFile};
 
 /// How far a load is.

@@ -3,8 +3,11 @@
 //! A known network's name promises its published weights, and a warm-up proves that they are. Any other name promises
 //! no more than a network that works; which one it is, its file says.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::choice::ModelFile;
 use super::device::{Cpu, Means, Wanted};
@@ -57,6 +60,25 @@ pub struct Registry {
     pub cpu: Cpu,
     /// What they should run on.
     pub device: Wanted,
+    /// What was found in files.
+    pub seen: Seen,
+}
+
+/// Which network the file of a name of its own holds, once it was looked into: who asks for the same entry again opens
+/// no file, which would be tens of thousands of steps of a pickle each time. Each load opens its file anew.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<Mutex<HashMap<PathBuf, &'static Network>>>);
+
+impl Seen {
+    fn network(&self, source: &Source) -> Result<&'static Network, ModelError> {
+        let Source::File(path) = source else { return Network::of(&WeightsFile::open(source)?) };
+        if let Some(network) = self.0.lock().get(path) {
+            return Ok(network);
+        }
+        let network = Network::of(&WeightsFile::open(source)?)?;
+        self.0.lock().insert(path.clone(), network);
+        Ok(network)
+    }
 }
 
 impl Registry {
@@ -83,7 +105,7 @@ impl Registry {
         };
         let network = match known {
             Some(network) => network,
-            None => Network::of(&WeightsFile::open(&source)?)?,
+            None => self.seen.network(&source)?,
         };
         let precision = file.and_then(|file| file.precision).unwrap_or_default();
         if precision != Precision::F32 && !self.device.may_be_gpu() {
@@ -94,19 +116,22 @@ impl Registry {
         Ok(Entry { name: name.to_owned(), network, size, source, means })
     }
 
+    /// Whether a model's file is one of its network, by what tells where the tensors are.
+    ///
+    /// # Errors
+    /// What [`Self::entry`] says, or what is wrong with the file.
+    pub fn check(&self, name: &str) -> Result<(), ModelError> {
+        let entry = self.entry(name)?;
+        // Of a name of its own, an entry is what its file holds.
+        match Network::named(name) {
+            Some(network) => network.architecture.fits(&WeightsFile::open(&entry.source)?),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a folder has weights of that name.
     pub fn has_in_folder(&self, name: &str) -> bool {
         self.folder.as_ref().is_some_and(|folder| within(folder, name).exists())
-    }
-}
-
-impl Entry {
-    /// Whether its file is one of its network, by what tells where the tensors are.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn check(&self) -> Result<(), ModelError> {
-        self.network.architecture.fits(&WeightsFile::open(&self.source)?)
     }
 }
 
