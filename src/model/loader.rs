@@ -13,6 +13,7 @@ use super::cpu::CpuNetwork;
 use super::device::{Cpu, Gpu, Means, Module, Opening, Wanted};
 use super::fingerprint::WeightsSum;
 use super::graph::Graph;
+use super::network::Network as Known;
 use super::placed::{Maps, Placed, Sees};
 use super::u2net::Config;
 use super::weights::{Built, Weights};
@@ -66,7 +67,8 @@ impl Loader for U2NetLoader {
     fn load(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<Box<dyn Loaded>, ModelError> {
         let opening = self.means.wanted.open(&MODULES);
         let Built { network: graph, bytes, sum } =
-            Weights::with(&self.source, &Device::Cpu, report, stop, |weights| self.config.graph(weights))?;
+            Weights::with(&self.source, &Device::Cpu, report, stop, |weights| self.config.graph(weights))
+                .map_err(|error| Known::explain(self.config.name, &self.source, error))?;
         stop.check()?;
         let opening = opening.settle();
         let size = self.config.size;

@@ -124,7 +124,10 @@ impl Registry {
         let entry = self.entry(name)?;
         // Of a name of its own, an entry is what its file holds.
         match Network::named(name) {
-            Some(network) => network.architecture.fits(&WeightsFile::open(&entry.source)?),
+            Some(network) => {
+                let fits = network.architecture.fits(&WeightsFile::open(&entry.source)?);
+                fits.map_err(|error| Network::explain(network.name(), &entry.source, error))
+            }
             None => Ok(()),
         }
     }
@@ -145,6 +148,7 @@ fn within(folder: &Path, name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Stop;
 
     fn describe(registry: &Registry, name: &str) -> Option<String> {
         registry.entry(name).ok().map(|entry| match entry.source {
@@ -173,6 +177,23 @@ mod tests {
         std::fs::write(folder.path().join("u2net.onnx"), "").expect("written");
         assert!(registry.has_in_folder("u2net"));
         assert!(describe(&registry, "u2net").is_some_and(|path| path.ends_with("u2net.onnx")));
+    }
+
+    #[test]
+    fn a_file_of_another_network_is_told_by_the_networks_names() {
+        let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/models/u2netp.safetensors");
+        let files = ["isnet", "inspyrenet"].map(|name| format!("{name}={weights}").parse().expect("right"));
+        let registry = Registry { files: files.to_vec(), device: Wanted::Cpu, ..Registry::default() };
+        for name in ["isnet", "inspyrenet"] {
+            let says =
+                format!("u2netp.safetensors holds the weights of u2netp, and the name asks for {name}");
+            let at_start = registry.check(name).expect_err("another network").to_string();
+            assert!(at_start.starts_with(&says), "{at_start}");
+            let loader = registry.entry(name).expect("a file").loader();
+            let at_load =
+                loader.load(&mut |_| (), &Stop::default()).err().expect("another network").to_string();
+            assert!(at_load.starts_with(&says), "{at_load}");
+        }
     }
 
     #[test]

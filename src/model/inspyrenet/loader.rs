@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::super::device::{Cpu, Means, Module, Opening};
 use super::super::fingerprint::WeightsSum;
+use super::super::network::Network as Known;
 use super::super::placed::{Maps, Placed, Sees};
 use super::super::preprocess::IMAGENET;
 use super::super::weights::{Built, Weights};
@@ -68,7 +69,8 @@ impl Loader for InSPyReNetLoader {
             false => Held::read(weights, &config).map(Parts::Held),
         };
         let Built { network: parts, bytes, sum } =
-            Weights::with(&self.source, &Device::Cpu, report, stop, build)?;
+            Weights::with(&self.source, &Device::Cpu, report, stop, build)
+                .map_err(|error| Known::explain(config.name, &self.source, error))?;
         stop.check()?;
         let name = Arc::clone(&self.device);
         // A file's values may be wider than those that are kept.

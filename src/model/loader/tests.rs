@@ -2,7 +2,6 @@
 //! `WARMCUT_TEST_DEVICE` names.
 
 use super::super::device::for_tests;
-use super::super::network::Network as Known;
 use super::super::u2net::U2NETP;
 use super::*;
 
