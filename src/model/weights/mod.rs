@@ -26,6 +26,7 @@ mod stored;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
@@ -52,6 +53,16 @@ impl Source {
         match self {
             Self::Embedded(_) => "the built-in weights".to_owned(),
             Self::File(path) => file_name(path),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    /// For operators: with its folder.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(_) => f.write_str("built in"),
+            Self::File(path) => path.display().fmt(f),
         }
     }
 }
