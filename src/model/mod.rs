@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub use architecture::Architecture;
-pub use choice::{Choice, ModelFile, model_name};
+pub use choice::{Choice, ModelFile, WeightsPath, model_name};
 pub use error::ModelError;
 pub use fingerprint::Fingerprint;
 pub use loader::U2NetLoader;
