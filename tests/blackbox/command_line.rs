@@ -286,9 +286,17 @@ fn a_weights_file_is_checked_to_its_answer() {
     let (code, says) = printed(&["model", "check", WEIGHTS]);
     assert_eq!(code, Some(0), "{says}");
     assert!(says.contains("safetensors: 238 tensors of F32, 4501940 bytes"), "{says}");
-    let yes = "u2netp: yes, a published file; the known photo gave the known answer on cpu";
+    let yes = "u2netp: yes, a published file; at 320x320 on cpu, the known photo gave the known answer";
     assert!(says.contains(yes), "{says}");
     assert!(says.contains("u2net: no; u2netp.safetensors: tensor stage1.rebnconv1.conv_s1.weight"), "{says}");
+
+    let (code, says) = printed(&["model", "check", &format!("{WEIGHTS}@256")]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(
+        says.contains("u2netp: yes, a published file; at 256x256 on cpu, the known photo gave a map"),
+        "{says}"
+    );
+    assert_eq!(warmcut(&["model", "check", &format!("{WEIGHTS}@100")], &[]).0, Some(2));
 
     let folder = tempfile::tempdir().unwrap();
     let silent = folder.path().join("silent.safetensors");
@@ -341,7 +349,7 @@ fn weights_are_converted_to_the_published_bytes_and_to_half_of_them() {
     let (code, says) = printed(&["model", "check", &half]);
     assert_eq!(code, Some(0), "{says}");
     assert!(says.contains("238 tensors of F16, 2250970 bytes"), "{says}");
-    assert!(says.contains("u2netp: yes; the known photo gave the known answer"), "{says}");
+    assert!(says.contains("u2netp: yes; at 320x320 on cpu, the known photo gave the known answer"), "{says}");
 
     for (input, says) in wrong_weights(folder.path()) {
         let (code, said) = warmcut(&["model", "convert", &input, &path("none.safetensors")], &[]);
@@ -349,6 +357,9 @@ fn weights_are_converted_to_the_published_bytes_and_to_half_of_them() {
     }
     let (code, said) = warmcut(&["model", "convert", WEIGHTS, "/nowhere/at.safetensors"], &[]);
     assert!(code == Some(1) && said.contains("/nowhere/at.safetensors can't be written"), "{said}");
+    assert!(said.contains("No such file") && !said.contains(".tmp"), "{said}");
+    let (code, said) = warmcut(&["model", "convert", WEIGHTS, "-"], &[]);
+    assert!(code == Some(2) && said.contains("it must be a file, and standard output is none"), "{said}");
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name == "none.safetensors"), "{left:?}");
