@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// Why a model can't be loaded or run.
 ///
-/// The messages are safe to show to anybody: they name a file without its folder, which is the log's.
+/// The messages are for operators: they name files, though not their folders, which are the log's, and tensors. Shoppers
+/// are told that there is no model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file can't be read.

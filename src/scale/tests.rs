@@ -72,7 +72,7 @@ impl Fixture {
 }
 
 fn anything() -> [(u64, Event); 1] {
-    [(clock::now_ms(), Event::Problem(warmup_failed("a word")))]
+    [(clock::now_ms(), Event::Problem(warmup_failed()))]
 }
 
 #[tokio::test]

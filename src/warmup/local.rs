@@ -223,7 +223,7 @@ impl LocalPool {
                 state.ended_ms = Some(ended_ms);
                 state.error = Some(reason.clone());
                 let cooldown = self.settings.cooldown.as_secs();
-                let problem = warmup_failed(&reason).about_run(&run).retry_after(cooldown);
+                let problem = warmup_failed().about_run(&run).retry_after(cooldown);
                 reporter.event(ended_ms, Event::Problem(problem), &state).await;
                 self.state.send_replace(state);
                 Outcome::Failed(reason)

@@ -184,7 +184,7 @@ impl Weights<'_> {
             Ok(Built { network, bytes: weights.taken, sum: weights.summing.sum() })
         });
         if let (Source::File(path), Err(error)) = (source, &used) {
-            // The message goes to shoppers too; where the file is, is the operator's.
+            // The message goes to who asks for the model's state too; where the file is, is the log's.
             tracing::warn!(path = %path.display(), %error, "the model file can't be used");
         }
         used
