@@ -133,6 +133,11 @@ pub(super) trait Parameters {
     /// A tensor by name, as f32. Each is taken once.
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
 
+    /// Whether what is taken has values; else it has a shape alone, and nothing is worth computing of it.
+    fn has_values(&self) -> bool {
+        true
+    }
+
     /// A convolution's weight and bias, with its batch norm in them. All are asked for in the order in which the
     /// reference runs them.
     fn convolution(&mut self, wanted: &Wanted<'_>) -> Result<(Tensor, Tensor), ModelError> {
@@ -280,6 +285,10 @@ pub(super) fn shaped(shape: &[usize]) -> Result<Tensor, ModelError> {
 }
 
 impl Parameters for Shapes<'_> {
+    fn has_values(&self) -> bool {
+        false
+    }
+
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let place = self.file.map(|file| file.find(name, shape).cloned()).transpose()?;
         self.found(name.to_owned(), shape, place.map(Place::Tensor))
