@@ -155,7 +155,11 @@ async fn the_weights_of_a_pool_are_those_that_all_its_ready_workers_have() {
     assert_eq!(known().await.as_deref(), Some("old"));
     all.board.beat("w_2", &with("new"), 0).await.expect("answers");
     assert_eq!(known().await, None, "new ones are being rolled out");
+    let mut news = all.board.news();
+    news.mark_unchanged();
     all.board.leave("w_1").await.expect("answers");
+    let heard = tokio::time::timeout(Duration::from_secs(5), news.changed()).await;
+    heard.expect("gateways hear of it at once").expect("the board lives");
     assert_eq!(known().await.as_deref(), Some("new"));
     all.board.beat("w_2", &worker(Phase::Ready), 0).await.expect("answers");
     assert_eq!(known().await, None, "a worker that doesn't say");
