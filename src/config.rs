@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum, value_parser};
 
 use crate::cutout::Pixels;
 use crate::model::device::{Cpu, Wanted};
-use crate::model::{Entry, ModelError, ModelFile, Network, Registry, model_name};
+use crate::model::{Entry, ModelError, ModelFile, Network, Registry, Seen, model_name};
 use crate::warmup::process;
 
 pub use roles::{Auth, GatewayArgs, SharedArgs, WorkerArgs, hide_unused};
@@ -67,13 +67,14 @@ pub struct Config {
     #[arg(long, value_parser = duration)]
     pub unload_after: Option<Duration>,
     /// Folder with NAME.safetensors, NAME.pth or NAME.onnx of each model that is used, instead of the built-in
-    /// weights
+    /// weights; what is missing there or wrong fails the warm-up and not the start
     #[arg(long)]
     pub model_dir: Option<PathBuf>,
     /// Weights of a model by its name: a safetensors, PyTorch or ONNX file; @SIZE is another side of the square that
     /// it sees, a multiple of 32, and :DTYPE what it computes with (f32; f16 and bf16 are for GPUs). A known
     /// model's name promises its published weights, any other name is whatever network the file holds. As often
-    /// as needed, or several with commas between them
+    /// as needed, or several with commas between them, so that no path can have one. A file that can't be used ends
+    /// the start where --default-model or --preview-model asks for it; else the log tells of it
     #[arg(long, value_name = "NAME=PATH[@SIZE][:DTYPE]", value_delimiter = ',')]
     pub model: Vec<ModelFile>,
     /// The model that makes cutouts
@@ -181,6 +182,10 @@ pub struct Config {
     /// Without an event for so long a channel says `ping`
     #[arg(long, value_parser = some_time, default_value = "15s")]
     pub ping_every: Duration,
+
+    /// What was found in the models' files, which are looked into once.
+    #[arg(skip)]
+    pub seen: Seen,
 }
 
 /// What no single flag is to blame for.
@@ -275,13 +280,19 @@ impl Config {
             if self.model[..n].iter().any(|other| other.name == file.name) {
                 return Err(ConfigError::ModelTwice(file.name.clone()));
             }
-            registry.entry(&file.name).and_then(|entry| entry.check()).map_err(|error| {
-                ConfigError::Model {
-                    name: file.name.clone(),
-                    path: file.path.clone(),
-                    reason: error.to_string(),
+            let checked = match self.is_used(&file.name) {
+                true => registry.check(&file.name),
+                false => registry.entry(&file.name).map(drop),
+            };
+            match checked {
+                // Nothing needs it now, and nobody is to go without a server for its sake; the log tells of it.
+                Err(error) if !self.is_used(&file.name) && !error.is_of_words() => {}
+                Err(error) => {
+                    let (name, path, reason) = (file.name.clone(), file.path.clone(), error.to_string());
+                    return Err(ConfigError::Model { name, path, reason });
                 }
-            })?;
+                Ok(()) => {}
+            }
         }
         let asked = [
             ("--default-model", Some(&self.default_model)),
@@ -298,17 +309,32 @@ impl Config {
     /// Where the weights are.
     pub fn registry(&self) -> Registry {
         let (files, folder) = (self.model.clone(), self.model_dir.clone());
-        Registry { files, folder, cpu: self.cpu, device: self.device }
+        Registry { files, folder, cpu: self.cpu, device: self.device, seen: self.seen.clone() }
     }
 
-    /// Tells of models that nothing asks for: a process holds two at most.
+    fn is_used(&self, name: &str) -> bool {
+        name == self.default_model || name == self.small_name()
+    }
+
+    /// Tells of models that nothing asks for, since a process holds two at most, and whether they could be used.
     pub fn tell_unused(&self) {
-        for file in &self.model {
-            if file.name != self.default_model && file.name != self.small_name() {
-                tracing::warn!(
-                    model = file.name,
+        let registry = self.registry();
+        for file in self.model.iter().filter(|file| !self.is_used(&file.name)) {
+            match registry.check(&file.name).and_then(|()| registry.entry(&file.name)) {
+                Ok(entry) => tracing::warn!(
+                    model = entry.name,
+                    network = entry.network.name(),
+                    side = entry.size,
+                    dtype = %entry.means.precision,
+                    weights = %entry.source,
                     "this model is not loaded: neither --default-model nor --preview-model asks for it"
-                );
+                ),
+                Err(error) => tracing::error!(
+                    model = file.name,
+                    weights = %file.path.display(),
+                    %error,
+                    "this model could not be used; nothing asks for it now"
+                ),
             }
         }
     }

@@ -8,7 +8,7 @@ use clap::{Args, value_parser};
 use crate::config;
 use crate::cutout::image::{self, Mask, Seen};
 use crate::model::device::{Cpu, Wanted};
-use crate::model::{Choice, ModelError, Progress, Registry, Source, Stop};
+use crate::model::{self, Choice, ModelError, Progress, Registry, Source, Stop};
 use crate::protocol::options::Options;
 use crate::warmup::in_range;
 
@@ -57,6 +57,10 @@ pub struct CutoutArgs {
     /// Largest photo in pixels
     #[arg(long, value_parser = value_parser!(u64).range(1..), default_value_t = 50_000_000)]
     pub max_pixels: u64,
+
+    /// What was found in the model's file, which is looked into once.
+    #[arg(skip)]
+    pub seen: model::Seen,
 }
 
 /// What a caller asked for that can't be done; exit code 2.
@@ -86,18 +90,15 @@ impl CutoutArgs {
         let pairs = given.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
         let options = Options::from_pairs(pairs).map_err(|error| WrongArguments(error.to_string()))?;
         // What the words alone tell; a file that is none is work that fails.
-        let by_words = |error: &ModelError| {
-            use ModelError::{NoWeights, Precision, Unknown};
-            matches!(error, Unknown { .. } | NoWeights { .. } | Precision { .. })
-        };
-        if let Some(error) = self.registry().entry(&self.model.name).err().filter(by_words) {
+        if let Some(error) = self.registry().entry(&self.model.name).err().filter(ModelError::is_of_words) {
             return Err(WrongArguments(error.to_string()));
         }
         Ok(options)
     }
 
     fn registry(&self) -> Registry {
-        self.model.registry(self.model_dir.as_ref(), self.cpu, self.device)
+        let registry = self.model.registry(self.model_dir.as_ref(), self.cpu, self.device);
+        Registry { seen: self.seen.clone(), ..registry }
     }
 }
 

@@ -62,7 +62,7 @@ impl Server {
             models: vec![config.default_model.clone()],
             demands: Some(Demands::new(board, sizing)),
         };
-        let model = Model::of(&config.small_entry()?)?;
+        let model = Model::of(&config.small_entry()?, "previews")?;
         let pixels = Pixels::new(config.pixel_memory, config.gateway_pixel_limit());
         let own_pace = Arc::new(Pace::new(1));
         let queue = (Queue::Small, CUTOUTS, Leases::default());

@@ -49,7 +49,17 @@ pub struct Model {
 }
 
 impl Model {
-    fn of(entry: &Entry) -> anyhow::Result<Self> {
+    /// With a line in the log that says what stands behind its name.
+    fn of(entry: &Entry, makes: &'static str) -> anyhow::Result<Self> {
+        tracing::info!(
+            model = entry.name,
+            network = entry.network.name(),
+            side = entry.size,
+            dtype = %entry.means.precision,
+            device = entry.means.wanted.name(),
+            weights = %entry.source,
+            "this model makes {makes}"
+        );
         Ok(Self { loader: entry.loader(), known: known_to(entry)? })
     }
 }
@@ -68,7 +78,7 @@ pub struct Server {
 /// The embedded model, or its weights from a folder.
 pub fn default_loader(model_dir: Option<&PathBuf>, cpu: Cpu) -> Arc<dyn Loader> {
     let (folder, device) = (model_dir.cloned(), Wanted::Cpu);
-    embedded(&Registry { files: Vec::new(), folder, cpu, device }).loader()
+    embedded(&Registry { folder, cpu, device, ..Registry::default() }).loader()
 }
 
 /// The known photo and the embedded model's known answer.

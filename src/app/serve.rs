@@ -19,8 +19,8 @@ impl Server {
     /// Listens and begins to warm. `process_started` is the kernel's start of the process.
     pub async fn start(config: &Config, process_started: Instant) -> anyhow::Result<Self> {
         config.tell_unused();
-        let default = Model::of(&config.default_entry()?)?;
-        let preview = config.preview()?.map(|small| Model::of(&small));
+        let default = Model::of(&config.default_entry()?, "cutouts")?;
+        let preview = config.preview()?.map(|small| Model::of(&small, "previews"));
         Self::start_with(config, process_started, default, preview.transpose()?).await
     }
 

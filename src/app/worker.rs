@@ -46,7 +46,7 @@ impl Worker {
     pub async fn start(args: &WorkerArgs, process_started: Instant) -> anyhow::Result<Self> {
         let config = &args.serve;
         config.tell_unused();
-        Self::start_with(args, process_started, Model::of(&config.default_entry()?)?).await
+        Self::start_with(args, process_started, Model::of(&config.default_entry()?, "cutouts")?).await
     }
 
     /// The same with another model.

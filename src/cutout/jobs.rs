@@ -27,7 +27,8 @@ pub struct NewJob {
     pub photo: Arc<Blob>,
     /// What is wanted.
     pub options: Options,
-    /// The name that its result will have: the same for the same photo, options and model.
+    /// Names what is to be made: the same for the same photo, options and model. With the weights that make it, the
+    /// name of its result.
     pub cutout: CutoutId,
     /// Cancelled when nobody wants the result any more.
     pub unwanted: CancellationToken,

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Blob, BlobError, Blobs};
 use crate::clock;
+use crate::model::Fingerprint;
 use crate::protocol::options::Options;
 use crate::protocol::{CutoutEvent, CutoutId, Delivery, JobId, PreviewEvent, SessionId, Timings};
 use crate::session::token::Secret;
@@ -89,9 +90,13 @@ impl Cutout {
     }
 }
 
-/// A cutout that was made before and can still be had; where nobody can say so, it is made once more.
-pub(super) async fn made_before(results: &dyn Results, name: &CutoutId) -> Option<Arc<Cutout>> {
-    let known = results.get(name).await.ok().flatten()?;
+/// A cutout that these weights made before and that can still be had; where nobody can say so, it is made once more.
+pub(super) async fn made_before(
+    results: &dyn Results,
+    work: &CutoutId,
+    weights: &Fingerprint,
+) -> Option<Arc<Cutout>> {
+    let known = results.get(&made_by(work, weights)).await.ok().flatten()?;
     known.is_there().await.then_some(known)
 }
 
@@ -185,7 +190,8 @@ impl Results for MemoryResults {
     }
 }
 
-/// The name of the cutout of a photo with these options by this model, for this shop.
+/// Names what is to be made: a photo's cutout with these options by the model of this name, for this shop. Who takes
+/// a photo in may not know the weights yet; [`made_by`] names what they make of it.
 pub fn name(photo: &[u8; 32], options: &Options, model: &str, shop: Option<&str>) -> CutoutId {
     let canonical = options.canonical(model);
     // Shops don't share results: a cutout's notes of ownership stay right, and nobody learns that
@@ -195,6 +201,17 @@ pub fn name(photo: &[u8; 32], options: &Options, model: &str, shop: Option<&str>
         .chain_update(canonical.as_bytes())
         .chain_update([0])
         .chain_update(shop.unwrap_or_default().as_bytes())
+        .finalize();
+    CutoutId::of(&digest.into())
+}
+
+/// The name of a cutout: what was to be made, and the weights that made it. So new weights under an old name don't
+/// find what the old ones made.
+pub fn made_by(work: &CutoutId, weights: &Fingerprint) -> CutoutId {
+    let digest = Sha256::new()
+        .chain_update(work.as_str().as_bytes())
+        .chain_update([0])
+        .chain_update(weights.as_str().as_bytes())
         .finalize();
     CutoutId::of(&digest.into())
 }
@@ -298,5 +315,9 @@ mod tests {
         ];
         assert_eq!(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len());
         assert_eq!(name(&[0; 32], &options, "m", None), names[0]);
+        let weights = |text: &str| serde_json::from_value(text.into()).expect("a text");
+        let made = [names[0].clone(), made_by(&names[0], &weights("a")), made_by(&names[0], &weights("b"))];
+        assert!(made[0] != made[1] && made[0] != made[2] && made[1] != made[2]);
+        assert_eq!(made_by(&names[0], &weights("a")), made[1]);
     }
 }

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::infer::InferError;
 use super::jobs::{Claimed, Jobs, NewJob};
 use super::pipeline::{Done, Pipeline, PipelineError};
-use super::results::{Cutout, NewCutout};
+use super::results::{Cutout, NewCutout, made_before, made_by};
 use super::{Links, Pace, Results, tell};
 use crate::clock;
-use crate::model::{ModelError, Segmenter};
+use crate::model::{Fingerprint, ModelError, Segmenter};
 use crate::protocol::{Code, CutoutId, Event, JobStatus, Problem, Timings};
 
 /// What the notes of a degraded cutout say.
@@ -37,7 +37,7 @@ pub(super) struct Maker {
 
 /// For a model that failed.
 pub(super) struct StandsIn {
-    /// What it makes is no cutout by the model that was asked for, and has another name.
+    /// Names what it makes, which is no cutout by the model that was asked for.
     pub(super) name: CutoutId,
     /// Why there is no such model; what the job ends with when this one fails too.
     pub(super) problem: Problem,
@@ -53,15 +53,24 @@ impl Work {
     ) -> Option<String> {
         let jobs = &self.jobs;
         let claimed = Instant::now();
-        let run = self.pipeline.run(&job.photo, &job.options, Arc::clone(&maker.segmenter), |step| {
-            let eta = self.pace.running(claimed.elapsed());
-            let event = tell::processing(&job, step, eta);
-            let job = &job.id;
-            async move {
-                // A lost lease is noticed by `finish`.
-                let _ = jobs.report(job, lease, event).await;
+        let weights = maker.segmenter.fingerprint();
+        let run = async {
+            // Who took the photo in may not have known these weights; or the same photo was ahead in the queue.
+            if let Some(known) = made_before(self.results.as_ref(), maker.work(&job), &weights).await {
+                return Ok(Ended::Known(known));
             }
-        });
+            let segmenter = Arc::clone(&maker.segmenter);
+            let run = self.pipeline.run(&job.photo, &job.options, segmenter, |step| {
+                let eta = self.pace.running(claimed.elapsed());
+                let event = tell::processing(&job, step, eta);
+                let job = &job.id;
+                async move {
+                    // A lost lease is noticed by `finish`.
+                    let _ = jobs.report(job, lease, event).await;
+                }
+            });
+            run.await.map(Ended::Done)
+        };
         // Cancel safety: see `Pipeline::run`.
         let ended = tokio::select! {
             biased;
@@ -79,7 +88,8 @@ impl Work {
             _ => None,
         };
         let events = match ended {
-            Ok(Ok(done)) => self.succeeded(&job, done, claimed, &maker).await,
+            Ok(Ok(Ended::Done(done))) => self.succeeded(&job, done, claimed, (&maker, &weights)).await,
+            Ok(Ok(Ended::Known(known))) => self.known(&job, &known, claimed, &maker),
             Ok(Err(error)) => failed(&job, &error, &maker),
             Err(_) => {
                 let seconds = self.job_timeout.as_secs();
@@ -92,11 +102,17 @@ impl Work {
         lost
     }
 
-    async fn succeeded(&self, job: &NewJob, done: Done, claimed: Instant, maker: &Maker) -> Vec<Event> {
+    async fn succeeded(
+        &self,
+        job: &NewJob,
+        done: Done,
+        claimed: Instant,
+        (maker, weights): (&Maker, &Fingerprint),
+    ) -> Vec<Event> {
         let Done { encoded, notes, spent, permit } = done;
         self.pace.record(claimed.elapsed());
         let new = NewCutout {
-            id: maker.stands_in.as_ref().map_or(&job.cutout, |stands_in| &stands_in.name).clone(),
+            id: made_by(maker.work(job), weights),
             bytes: encoded.bytes.into(),
             mime: encoded.mime,
             size: (encoded.width, encoded.height),
@@ -126,8 +142,31 @@ impl Work {
         ] {
             metrics::histogram!("warmcut_job_step_seconds", "step" => step).record(took.as_secs_f64());
         }
-        let mut events = last_events(&self.links, job, &cutout, false, timings);
-        if maker.stands_in.is_some()
+        maker.marked(last_events(&self.links, job, &cutout, false, timings))
+    }
+
+    /// The cutout was made before.
+    fn known(&self, job: &NewJob, cutout: &Cutout, claimed: Instant, maker: &Maker) -> Vec<Event> {
+        count_hit();
+        let timings = Timings {
+            upload: clock::millis(job.received - job.accepted),
+            queue: clock::millis(claimed - job.received),
+            total: clock::millis(job.accepted.elapsed()),
+            ..Timings::default()
+        };
+        maker.marked(last_events(&self.links, job, cutout, true, timings))
+    }
+}
+
+impl Maker {
+    /// Names what it is to make.
+    fn work<'a>(&'a self, job: &'a NewJob) -> &'a CutoutId {
+        self.stands_in.as_ref().map_or(&job.cutout, |stands_in| &stands_in.name)
+    }
+
+    /// The same events, which say that it stood in where it did.
+    fn marked(&self, mut events: Vec<Event>) -> Vec<Event> {
+        if self.stands_in.is_some()
             && let Some(Event::Cutout(cutout)) = events.first_mut()
         {
             cutout.degraded = true;
@@ -135,6 +174,18 @@ impl Work {
         }
         events
     }
+}
+
+/// How a job came to its cutout.
+enum Ended {
+    Done(Done),
+    /// It was made before.
+    Known(Arc<Cutout>),
+}
+
+/// A cutout was found instead of made.
+pub(super) fn count_hit() {
+    metrics::counter!("warmcut_cache_hits_total").increment(1);
 }
 
 fn failed(job: &NewJob, error: &PipelineError, maker: &Maker) -> Vec<Event> {

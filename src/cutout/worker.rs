@@ -116,13 +116,10 @@ pub async fn look_after(
             _ = state.changed() => {}
             () = tokio::time::sleep(TELL_EVERY), if later => {}
         }
-        let (phase, error) = {
-            let state = state.borrow_and_update();
-            (state.phase, state.error.clone())
-        };
+        let phase = state.borrow_and_update().phase;
         let waits = jobs.depth().await.is_ok_and(|depth| depth.waiting > 0);
         if phase == Phase::Failed && waits {
-            give_up(warmup_failed(&error.unwrap_or_default())).await;
+            give_up(warmup_failed()).await;
         }
         if phase == Phase::Cold && waits {
             let cause = Cause { trigger: "upload".into(), session: None, explicit: false };

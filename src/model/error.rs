@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// Why a model can't be loaded or run.
 ///
-/// The messages are safe to show to anybody: they name a file without its folder, which is the log's.
+/// The messages are for operators: they name files, though not their folders, which are the log's, and tensors. Shoppers
+/// are told that there is no model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file can't be read.
@@ -76,6 +77,18 @@ pub enum ModelError {
         found: usize,
         /// How many there should be.
         expected: usize,
+    },
+    /// A file is another network's.
+    #[error(
+        "{origin} holds the weights of {holds}, and the name asks for {asked}; name it {holds}, or by a name of its own"
+    )]
+    OtherNetwork {
+        /// Where they were found.
+        origin: String,
+        /// What they are of.
+        holds: &'static str,
+        /// What they should be of.
+        asked: &'static str,
     },
     /// A file is no network's.
     #[error("{origin} fits no network that is known here: {reasons}")]
@@ -237,6 +250,17 @@ impl ModelError {
             }
             other => other.to_string(),
         }
+    }
+
+    /// Whether the words alone tell it, whatever the files hold.
+    pub fn is_of_words(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::NoWeights { .. } | Self::Precision { .. })
+    }
+
+    /// Whether a file's tensors are not those that were looked for.
+    pub(super) fn is_of_tensors(&self) -> bool {
+        use ModelError::{Convolution, Convolutions, Missing, Shape};
+        matches!(self, Missing { .. } | Shape { .. } | Convolution { .. } | Convolutions { .. })
     }
 
     /// The same once more, for each photo of a run that failed as one.

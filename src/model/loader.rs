@@ -11,10 +11,12 @@ use parking_lot::Mutex;
 
 use super::cpu::CpuNetwork;
 use super::device::{Cpu, Gpu, Means, Module, Opening, Wanted};
+use super::fingerprint::WeightsSum;
 use super::graph::Graph;
+use super::network::Network as Known;
 use super::placed::{Maps, Placed, Sees};
 use super::u2net::Config;
-use super::weights::Weights;
+use super::weights::{Built, Weights};
 use super::{Loaded, Loader, ModelError, Precision, Progress, Segmenter, Source, Stop};
 
 /// What candle computes a graph with, on a GPU.
@@ -64,8 +66,9 @@ impl Loader for U2NetLoader {
 
     fn load(&self, report: &mut dyn FnMut(Progress), stop: &Stop) -> Result<Box<dyn Loaded>, ModelError> {
         let opening = self.means.wanted.open(&MODULES);
-        let (graph, bytes) =
-            Weights::with(&self.source, &Device::Cpu, report, stop, |weights| self.config.graph(weights))?;
+        let Built { network: graph, bytes, sum } =
+            Weights::with(&self.source, &Device::Cpu, report, stop, |weights| self.config.graph(weights))
+                .map_err(|error| Known::explain(self.config.name, &self.source, error))?;
         stop.check()?;
         let opening = opening.settle();
         let size = self.config.size;
@@ -75,7 +78,7 @@ impl Loader for U2NetLoader {
             false => (Network::Graph(graph), bytes),
         };
         let (config, means, name) = (self.config, self.means, Arc::clone(&self.device));
-        Ok(Box::new(Read { network, opening, config, bytes, means, name }))
+        Ok(Box::new(Read { network, opening, config, bytes, sum, means, name }))
     }
 }
 
@@ -108,6 +111,7 @@ struct Read {
     opening: Opening,
     config: Config,
     bytes: u64,
+    sum: WeightsSum,
     means: Means,
     name: Arc<Mutex<String>>,
 }
@@ -127,7 +131,7 @@ impl Loaded for Read {
         report: &mut dyn FnMut(Progress),
         stop: &Stop,
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
-        let Self { network, opening, config, bytes, means, name } = *self;
+        let Self { network, opening, config, bytes, sum, means, name } = *self;
         let waits = !opening.is_cpu();
         let on = opening.wait(report, stop)?.choose(&name, means, report);
         stop.check()?;
@@ -135,12 +139,12 @@ impl Loaded for Read {
         let placed = match (on, network) {
             (None, Network::Graph(graph)) if waits => {
                 let (network, bytes) = planned(graph, config.size, means.cpu)?;
-                Placed::on_cpu(network, sees, bytes)
+                Placed::on_cpu(network, sees, (bytes, sum))
             }
-            (None, network) => Placed::on_cpu(network, sees, bytes),
+            (None, network) => Placed::on_cpu(network, sees, (bytes, sum)),
             (Some(gpu), Network::Graph(graph)) => {
                 let begun = Instant::now();
-                let placed = on_gpu(graph, gpu, sees, means.precision)?;
+                let placed = on_gpu((graph, sum), gpu, sees, means.precision)?;
                 report(Progress::copied(placed.bytes(), begun));
                 placed
             }
@@ -156,10 +160,15 @@ fn sees(config: &Config) -> Sees {
     Sees { size: config.size, normalise: config.normalise }
 }
 
-fn on_gpu(graph: Graph, gpu: Gpu, sees: Sees, precision: Precision) -> Result<Placed<Network>, ModelError> {
+fn on_gpu(
+    (graph, sum): (Graph, WeightsSum),
+    gpu: Gpu,
+    sees: Sees,
+    precision: Precision,
+) -> Result<Placed<Network>, ModelError> {
     let graph = graph.to(&gpu.device, precision.dtype())?;
     let bytes = graph.bytes();
-    Placed::on_gpu(Network::Graph(graph), gpu.device, sees, bytes, precision)
+    Placed::on_gpu(Network::Graph(graph), gpu.device, sees, (bytes, sum), precision)
 }
 
 impl Maps for Network {

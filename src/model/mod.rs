@@ -13,6 +13,7 @@ mod choice;
 mod cpu;
 pub mod device;
 mod error;
+mod fingerprint;
 mod graph;
 pub mod inspyrenet;
 mod loader;
@@ -29,12 +30,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub use architecture::Architecture;
-pub use choice::{Choice, ModelFile, model_name};
+pub use choice::{Choice, ModelFile, WeightsPath, model_name};
 pub use error::ModelError;
+pub use fingerprint::Fingerprint;
 pub use loader::U2NetLoader;
 pub use network::Network;
 pub use precision::Precision;
-pub use registry::{Entry, Registry};
+pub use registry::{Entry, Registry, Seen};
 pub use weights::{Source, WeightsFile};
 
 /// How far a load is.
@@ -115,6 +117,11 @@ pub trait Segmenter: Send + Sync + 'static {
     /// What it is computed in.
     fn precision(&self) -> Precision {
         Precision::F32
+    }
+
+    /// What tells its maps from those of another model of its name.
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::default()
     }
 
     /// The saliency map of an RGB8 photo of `size × size`: `size × size` values of 0 to 1, row by row.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::inspyrenet::{BASE, FAST, RES2NET50};
 use super::u2net::{ISNET, U2NET, U2NETP};
-use super::{Architecture, ModelError, WeightsFile};
+use super::{Architecture, ModelError, Source, WeightsFile};
 
 /// A network that this program knows.
 pub struct Network {
@@ -112,6 +112,21 @@ impl Network {
             }
         }
         Err(ModelError::NoNetwork { origin: file.origin().to_owned(), reasons: reasons.join("; ") })
+    }
+
+    /// What is wrong with a source that was taken for this network's: where its tensors are another network's, that
+    /// says more than the first one that differs.
+    pub(super) fn explain(asked: &'static str, source: &Source, error: ModelError) -> ModelError {
+        if !error.is_of_tensors() {
+            return error;
+        }
+        let holds = WeightsFile::open(source).and_then(|file| Self::of(&file));
+        match holds.map(Self::name) {
+            Ok(holds) if holds != asked => {
+                ModelError::OtherNetwork { origin: source.describe(), holds, asked }
+            }
+            _ => error,
+        }
     }
 
     /// What it is called.

@@ -7,8 +7,9 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 
 use super::batch;
+use super::fingerprint::WeightsSum;
 use super::preprocess::{Normalise, normalised};
-use super::{ModelError, Precision, Progress, Segmenter, Stop};
+use super::{Fingerprint, ModelError, Precision, Progress, Segmenter, Stop};
 
 /// What a family computes.
 pub(super) trait Maps: Send + Sync + 'static {
@@ -30,14 +31,15 @@ pub(super) struct Placed<N> {
     pub(super) gpu: Option<Device>,
     sees: Sees,
     bytes: u64,
+    sum: WeightsSum,
     precision: Precision,
     /// So many photos at once are worth it.
     bound: AtomicUsize,
 }
 
 impl<N: Maps> Placed<N> {
-    pub(super) fn on_cpu(network: N, sees: Sees, bytes: u64) -> Self {
-        Self { network, gpu: None, sees, bytes, precision: Precision::F32, bound: AtomicUsize::new(1) }
+    pub(super) fn on_cpu(network: N, sees: Sees, (bytes, sum): (u64, WeightsSum)) -> Self {
+        Self { network, gpu: None, sees, bytes, sum, precision: Precision::F32, bound: AtomicUsize::new(1) }
     }
 
     /// Waits until its weights are there: copies are only begun until then.
@@ -45,11 +47,11 @@ impl<N: Maps> Placed<N> {
         network: N,
         gpu: Device,
         sees: Sees,
-        bytes: u64,
+        (bytes, sum): (u64, WeightsSum),
         precision: Precision,
     ) -> Result<Self, ModelError> {
         gpu.synchronize()?;
-        Ok(Self { network, gpu: Some(gpu), sees, bytes, precision, bound: AtomicUsize::new(1) })
+        Ok(Self { network, gpu: Some(gpu), sees, bytes, sum, precision, bound: AtomicUsize::new(1) })
     }
 
     /// The first run.
@@ -98,6 +100,10 @@ impl<N: Maps> Segmenter for Placed<N> {
 
     fn precision(&self) -> Precision {
         self.precision
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.sum, self.sees.size, self.precision)
     }
 
     fn segment(&self, rgb: &[u8]) -> Result<Vec<f32>, ModelError> {

@@ -3,8 +3,11 @@
 //! A known network's name promises its published weights, and a warm-up proves that they are. Any other name promises
 //! no more than a network that works; which one it is, its file says.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::choice::ModelFile;
 use super::device::{Cpu, Means, Wanted};
@@ -57,6 +60,25 @@ pub struct Registry {
     pub cpu: Cpu,
     /// What they should run on.
     pub device: Wanted,
+    /// What was found in files.
+    pub seen: Seen,
+}
+
+/// Which network the file of a name of its own holds, once it was looked into: who asks for the same entry again opens
+/// no file, which would be tens of thousands of steps of a pickle each time. Each load opens its file anew.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<Mutex<HashMap<PathBuf, &'static Network>>>);
+
+impl Seen {
+    fn network(&self, source: &Source) -> Result<&'static Network, ModelError> {
+        let Source::File(path) = source else { return Network::of(&WeightsFile::open(source)?) };
+        if let Some(network) = self.0.lock().get(path) {
+            return Ok(network);
+        }
+        let network = Network::of(&WeightsFile::open(source)?)?;
+        self.0.lock().insert(path.clone(), network);
+        Ok(network)
+    }
 }
 
 impl Registry {
@@ -83,7 +105,7 @@ impl Registry {
         };
         let network = match known {
             Some(network) => network,
-            None => Network::of(&WeightsFile::open(&source)?)?,
+            None => self.seen.network(&source)?,
         };
         let precision = file.and_then(|file| file.precision).unwrap_or_default();
         if precision != Precision::F32 && !self.device.may_be_gpu() {
@@ -94,19 +116,25 @@ impl Registry {
         Ok(Entry { name: name.to_owned(), network, size, source, means })
     }
 
+    /// Whether a model's file is one of its network, by what tells where the tensors are.
+    ///
+    /// # Errors
+    /// What [`Self::entry`] says, or what is wrong with the file.
+    pub fn check(&self, name: &str) -> Result<(), ModelError> {
+        let entry = self.entry(name)?;
+        // Of a name of its own, an entry is what its file holds.
+        match Network::named(name) {
+            Some(network) => {
+                let fits = network.architecture.fits(&WeightsFile::open(&entry.source)?);
+                fits.map_err(|error| Network::explain(network.name(), &entry.source, error))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether a folder has weights of that name.
     pub fn has_in_folder(&self, name: &str) -> bool {
         self.folder.as_ref().is_some_and(|folder| within(folder, name).exists())
-    }
-}
-
-impl Entry {
-    /// Whether its file is one of its network, by what tells where the tensors are.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn check(&self) -> Result<(), ModelError> {
-        self.network.architecture.fits(&WeightsFile::open(&self.source)?)
     }
 }
 
@@ -120,6 +148,7 @@ fn within(folder: &Path, name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Stop;
 
     fn describe(registry: &Registry, name: &str) -> Option<String> {
         registry.entry(name).ok().map(|entry| match entry.source {
@@ -148,6 +177,23 @@ mod tests {
         std::fs::write(folder.path().join("u2net.onnx"), "").expect("written");
         assert!(registry.has_in_folder("u2net"));
         assert!(describe(&registry, "u2net").is_some_and(|path| path.ends_with("u2net.onnx")));
+    }
+
+    #[test]
+    fn a_file_of_another_network_is_told_by_the_networks_names() {
+        let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/models/u2netp.safetensors");
+        let files = ["isnet", "inspyrenet"].map(|name| format!("{name}={weights}").parse().expect("right"));
+        let registry = Registry { files: files.to_vec(), device: Wanted::Cpu, ..Registry::default() };
+        for name in ["isnet", "inspyrenet"] {
+            let says =
+                format!("u2netp.safetensors holds the weights of u2netp, and the name asks for {name}");
+            let at_start = registry.check(name).expect_err("another network").to_string();
+            assert!(at_start.starts_with(&says), "{at_start}");
+            let loader = registry.entry(name).expect("a file").loader();
+            let at_load =
+                loader.load(&mut |_| (), &Stop::default()).err().expect("another network").to_string();
+            assert!(at_load.starts_with(&says), "{at_load}");
+        }
     }
 
     #[test]

@@ -3,8 +3,7 @@
 local now, worker = now_ms(), ARGV[1]
 local known = redis.call('ZSCORE', heard, worker)
 arrive(worker, now)
-redis.call('ZADD', heard, now, worker)
-redis.call('HSET', workers, worker, ARGV[2])
+hear(worker, ARGV[2], now)
 reap(now)
 spend('gpu_ms', ARGV[3], now)
 local said = redis.call('HMGET', pool, 'phase', 'lead', 'wanted', 'wanted_ms')

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::engine::{Engine, Subscription, Unreachable, script};
+use crate::model::Fingerprint;
 use crate::protocol::{Event, RunId};
 use crate::session::redis_logs::{self, LOG, run_bounds};
 use crate::warmup::{Percentiles, Phase, PoolState};
@@ -23,6 +24,9 @@ pub(super) struct Worker {
     pub(super) at_once: usize,
     /// What a job takes it.
     pub(super) usual: Option<Percentiles>,
+    /// The weights that it has ready; none when it has none, or is of a version that doesn't say.
+    #[serde(default)]
+    pub(super) weights: Option<Fingerprint>,
 }
 
 /// What became of a wish.
@@ -131,6 +135,14 @@ fn state(kept: &str, phase: Phase) -> PoolState {
     PoolState { phase, error: error(&state), ..state }
 }
 
+/// The weights of all workers that are ready; none where they differ, as while new ones are rolled out.
+fn agreed(workers: &[Worker]) -> Option<Fingerprint> {
+    let mut ready =
+        workers.iter().filter(|worker| worker.phase == Phase::Ready).map(|worker| &worker.weights);
+    let first = ready.next()?.as_ref()?;
+    ready.all(|weights| weights.as_ref() == Some(first)).then(|| first.clone())
+}
+
 fn number(text: &str) -> u64 {
     text.parse().unwrap_or_default()
 }
@@ -166,12 +178,18 @@ impl Board {
         self.news.subscribe()
     }
 
-    /// Where the model is.
+    /// Where the model is, and with which weights.
     pub(super) async fn state(&self) -> Result<PoolState, Unreachable> {
         let mut pipe = redis::pipe();
         pipe.cmd("HMGET").arg(self.engine.keys().the("pool")).arg(&["phase", "state"]);
-        let ((known, kept),): ((Option<String>, Option<String>),) = self.engine.ask(&pipe).await?;
-        Ok(state(&kept.unwrap_or_default(), phase(&known.unwrap_or_default())))
+        pipe.cmd("HVALS").arg(self.engine.keys().of("pool", "workers"));
+        type Kept = (Option<String>, Option<String>);
+        let ((known, kept), workers): (Kept, Vec<String>) = self.engine.ask(&pipe).await?;
+        let workers: Vec<Worker> =
+            workers.iter().filter_map(|said| serde_json::from_str(said).ok()).collect();
+        let state = state(&kept.unwrap_or_default(), phase(&known.unwrap_or_default()));
+        let weights = agreed(&workers).filter(|_| state.phase == Phase::Ready);
+        Ok(PoolState { weights, ..state })
     }
 
     /// Somebody wants the model. Answers what became of that, and where the model is then.

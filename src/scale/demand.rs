@@ -156,6 +156,7 @@ mod tests {
             running: 2,
             at_once: 2,
             usual: Some(Percentiles { p50: 500, p90: 900 }),
+            weights: None,
         };
         let mut look = look(Phase::Ready, 1, 30);
         look.workers = vec![worker];

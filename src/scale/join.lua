@@ -5,8 +5,7 @@
 local now, worker = now_ms(), ARGV[1]
 reap(now)
 arrive(worker, now)
-redis.call('ZADD', heard, now, worker)
-redis.call('HSET', workers, worker, ARGV[2])
+hear(worker, ARGV[2], now)
 local known = redis.call('HMGET', pool, 'phase', 'lead', 'state')
 if known[1] == 'ready' then return { 'silent' } end
 if known[1] == 'warming' then

@@ -325,10 +325,10 @@ impl Keeper {
             detail,
         };
         let mut events = vec![(at_ms, Event::Stage(event))];
-        if let (Phase::Failed, Some(run), Some(reason)) = (state.phase, &state.run, &state.error) {
+        if let (Phase::Failed, Some(run)) = (state.phase, &state.run) {
             events.push((
                 at_ms,
-                Event::Problem(warmup_failed(reason).about_run(run).retry_after(self.cooldown.as_secs())),
+                Event::Problem(warmup_failed().about_run(run).retry_after(self.cooldown.as_secs())),
             ));
         }
         let state = PoolState { stage: Some(Stage::Container), usual, ..state };

@@ -122,14 +122,15 @@ impl Member {
         }
     }
 
-    fn worker(&self, phase: Phase) -> Worker {
+    fn worker(&self, PoolState { phase, weights, .. }: &PoolState) -> Worker {
         let Life { started_ms, at_once, pace, jobs } = &self.life;
         Worker {
-            phase,
+            phase: *phase,
             started_ms: *started_ms,
             running: jobs.here(),
             at_once: *at_once,
             usual: pace.measured(),
+            weights: weights.clone().filter(|_| *phase == Phase::Ready),
         }
     }
 }
@@ -137,7 +138,14 @@ impl Member {
 #[async_trait]
 impl RunLog for Member {
     async fn begin(&self, new: PoolState) -> Begun {
-        let joined = self.board.join(&self.name, &self.worker(Phase::Warming), &new).await;
+        let joined = self
+            .board
+            .join(
+                &self.name,
+                &self.worker(&PoolState { phase: Phase::Warming, ..PoolState::default() }),
+                &new,
+            )
+            .await;
         let leads = matches!(joined, Ok(Joined::Leads(_) | Joined::Began));
         let _ = self.speech.send(Speech::Begins { leads }).await;
         match joined {
@@ -201,7 +209,7 @@ impl Speaker {
     /// True when it was heard.
     async fn beat(&mut self, state: &PoolState, lived_ms: u64) -> bool {
         let member = Arc::clone(&self.member);
-        let Ok(beat) = member.board.beat(&member.name, &member.worker(state.phase), lived_ms).await else {
+        let Ok(beat) = member.board.beat(&member.name, &member.worker(state), lived_ms).await else {
             return false;
         };
         member.wanted.send_if_modified(|wanted| {
@@ -223,7 +231,7 @@ impl Speaker {
         let Some(newest) = self.run.last().map(|said| said.state.clone()) else { return };
         let member = Arc::clone(&self.member);
         let new = PoolState { phase: Phase::Warming, run: Some(RunId::random()), ..newest.clone() };
-        let (run, joined) = match member.board.join(&member.name, &member.worker(newest.phase), &new).await {
+        let (run, joined) = match member.board.join(&member.name, &member.worker(&newest), &new).await {
             Ok(Joined::Leads(known)) => (known.run.clone().or(new.run), Some(known)),
             Ok(Joined::Began) => (new.run, None),
             Ok(Joined::Silent) | Err(_) => return,

@@ -66,14 +66,14 @@ impl SharedPool {
     // While Redis is away, what was known before still holds.
     async fn look(&self) {
         if let Ok(state) = self.board.state().await {
-            self.learn(&state);
+            self.learn(state);
         }
     }
 
-    fn learn(&self, state: &PoolState) {
+    fn learn(&self, state: PoolState) {
         self.state.send_if_modified(|known| {
-            let changed = known != state;
-            known.clone_from(state);
+            let changed = *known != state;
+            *known = state;
             changed
         });
     }
@@ -116,7 +116,9 @@ impl Pool for Arc<SharedPool> {
         // Who isn't a session waits as one.
         let who = new.session.clone().unwrap_or_else(SessionId::random);
         let (wanted, state) = self.board.want(who.as_str(), how, spend, &new).await?;
-        self.learn(&state);
+        // Which weights the workers have is known by looking alone.
+        let weights = known.weights.filter(|_| state.phase == Phase::Ready);
+        self.learn(PoolState { weights, ..state.clone() });
         match wanted {
             Wanted::Known | Wanted::Begun => state.run.or(new.run).ok_or(PoolError::Unavailable),
             Wanted::Cooling { left_ms } => Err(PoolError::Cooling {

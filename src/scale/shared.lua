@@ -28,10 +28,26 @@ local function arrive(worker, now)
   if #redis.call('ZPOPMIN', launches) > 0 then redis.call('HINCRBY', pool, 'arrived', 1) end
 end
 
+-- The weights that a worker says it has ready.
+local function weights_of(said)
+  local weights = said and cjson.decode(said).weights
+  return weights and weights ~= cjson.null and weights or ''
+end
+
+-- What a worker says of itself. With which weights cutouts are made now, gateways must not hear late.
+local function hear(worker, said, now)
+  local before = redis.call('HGET', workers, worker)
+  redis.call('ZADD', heard, now, worker)
+  redis.call('HSET', workers, worker, said)
+  if weights_of(before) ~= weights_of(said) then say('weights') end
+end
+
 local function forget(worker)
+  local before = redis.call('HGET', workers, worker)
   redis.call('ZREM', heard, worker)
   redis.call('ZREM', joined, worker)
   redis.call('HDEL', workers, worker)
+  if weights_of(before) ~= '' then say('weights') end
   if redis.call('HGET', pool, 'lead') == worker then
     redis.call('HSET', pool, 'lead', '')
     say('led by nobody')

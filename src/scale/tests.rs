@@ -20,7 +20,7 @@ fn warming() -> PoolState {
 }
 
 fn worker(phase: Phase) -> Worker {
-    Worker { phase, started_ms: clock::now_ms(), running: 0, at_once: 2, usual: None }
+    Worker { phase, started_ms: clock::now_ms(), running: 0, at_once: 2, usual: None, weights: None }
 }
 
 fn sizing() -> Sizing {
@@ -72,7 +72,7 @@ impl Fixture {
 }
 
 fn anything() -> [(u64, Event); 1] {
-    [(clock::now_ms(), Event::Problem(warmup_failed("a word")))]
+    [(clock::now_ms(), Event::Problem(warmup_failed()))]
 }
 
 #[tokio::test]
@@ -132,6 +132,37 @@ async fn who_is_lost_leads_nothing_and_without_a_ready_worker_the_pool_is_cold()
     let look = sizing().look(&all.board, None).await.expect("answers");
     assert_eq!((look.state.phase, look.gpu_ms), (Phase::Cold, 2000));
     assert_eq!(all.told().await, 0, "who comes now isn't told that it is ready");
+}
+
+#[tokio::test]
+async fn the_weights_of_a_pool_are_those_that_all_its_ready_workers_have() {
+    let all = fixture().await;
+    let with = |weights: &str| Worker {
+        weights: serde_json::from_value(weights.into()).ok(),
+        ..worker(Phase::Ready)
+    };
+    let known = async || {
+        let weights = all.board.state().await.expect("answers").weights;
+        weights.map(|weights| weights.to_string())
+    };
+    let run = warming();
+    all.want("s_1", &run).await;
+    all.board.join("w_1", &with("old"), &warming()).await.expect("answers");
+    assert_eq!(known().await, None, "it isn't ready");
+    let ready = PoolState { phase: Phase::Ready, ..run };
+    assert!(all.board.tell(("w_1", 0), &ready, &anything()).await.expect("answers"));
+    all.board.beat("w_2", &worker(Phase::Warming), 0).await.expect("answers");
+    assert_eq!(known().await.as_deref(), Some("old"));
+    all.board.beat("w_2", &with("new"), 0).await.expect("answers");
+    assert_eq!(known().await, None, "new ones are being rolled out");
+    let mut news = all.board.news();
+    news.mark_unchanged();
+    all.board.leave("w_1").await.expect("answers");
+    let heard = tokio::time::timeout(Duration::from_secs(5), news.changed()).await;
+    heard.expect("gateways hear of it at once").expect("the board lives");
+    assert_eq!(known().await.as_deref(), Some("new"));
+    all.board.beat("w_2", &worker(Phase::Ready), 0).await.expect("answers");
+    assert_eq!(known().await, None, "a worker that doesn't say");
 }
 
 #[tokio::test]

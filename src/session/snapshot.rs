@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Entry, EventKey, Session};
 use crate::clock;
 use crate::protocol::{Delivery, Eta, Event, Framed, JobId, JobStatus, RunId, SessionId, Stage, UploadId};
-use crate::warmup::{Phase, PoolState};
+use crate::warmup::{Phase, PoolState, warmup_failed};
 
 /// While something moves.
 const POLL_BUSY_MS: u64 = 1000;
@@ -116,7 +116,8 @@ fn run(
         elapsed_ms: state.elapsed_ms(now_ms),
         eta_ms: state.eta(now_ms),
         stages: stages.map(|entry| framed(entry)).collect(),
-        problem: state.error.clone(),
+        // Why is the operator's.
+        problem: state.error.as_ref().map(|_| warmup_failed().message),
     })
 }
 

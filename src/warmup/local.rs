@@ -120,6 +120,7 @@ impl LocalPool {
         self.state.send_modify(|state| {
             state.phase = Phase::Cold;
             state.model_bytes = 0;
+            state.weights = None;
             state.error = error.map(str::to_owned);
         });
         // A session that opens from here on must not be told that the model is ready.
@@ -222,7 +223,7 @@ impl LocalPool {
                 state.ended_ms = Some(ended_ms);
                 state.error = Some(reason.clone());
                 let cooldown = self.settings.cooldown.as_secs();
-                let problem = warmup_failed(&reason).about_run(&run).retry_after(cooldown);
+                let problem = warmup_failed().about_run(&run).retry_after(cooldown);
                 reporter.event(ended_ms, Event::Problem(problem), &state).await;
                 self.state.send_replace(state);
                 Outcome::Failed(reason)
@@ -252,7 +253,8 @@ impl LocalPool {
         (ended_ms, total_ms): (u64, u64),
     ) {
         let Proven { segmenter, load_ms } = proven;
-        let (model_bytes, dtype) = (segmenter.bytes(), segmenter.precision());
+        let (model_bytes, dtype, weights) =
+            (segmenter.bytes(), segmenter.precision(), segmenter.fingerprint());
         *self.segmenter.write() = Some(segmenter);
         let (model, device) = (self.run.loader.name().to_owned(), self.run.loader.device());
         // The state first: who reads `ready` may upload at once.
@@ -263,6 +265,7 @@ impl LocalPool {
             state.load_ms = Some(load_ms);
             state.model_bytes = model_bytes;
             state.dtype = dtype;
+            state.weights = Some(weights);
         });
         let ready = Ready { run: run.clone(), cold: false, total_ms, model, device };
         let state = self.state.borrow().clone();

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::model::Precision;
+use crate::model::{Fingerprint, Precision};
 use crate::protocol::{Code, Eta, Problem, RunId, SessionId, Stage};
 
 pub(crate) use audit::{Outcome, run_ended};
@@ -102,6 +102,10 @@ pub struct PoolState {
     pub load_ms: Option<u64>,
     /// Bytes of weights in memory; 0 when none are.
     pub model_bytes: u64,
+    /// The weights that are ready, where this process knows them: of a model that isn't, nobody knows which weights
+    /// the next load will find. Each process finds it out by itself.
+    #[serde(skip)]
+    pub weights: Option<Fingerprint>,
 }
 
 impl PoolState {
@@ -165,8 +169,8 @@ impl PoolError {
     /// What a client is told.
     pub fn problem(&self) -> Problem {
         match self {
-            Self::Cooling { run, reason, retry_after_ms } => {
-                let problem = warmup_failed(reason).retry_after(retry_after_ms.div_ceil(1000));
+            Self::Cooling { run, retry_after_ms, .. } => {
+                let problem = warmup_failed().retry_after(retry_after_ms.div_ceil(1000));
                 Problem { run: run.clone(), ..problem }
             }
             Self::Warming => Problem::new(Code::RateLimited, self.to_string()),
@@ -180,9 +184,10 @@ impl PoolError {
     }
 }
 
-/// What a client is told of a run that failed.
-pub fn warmup_failed(reason: &str) -> Problem {
-    Problem::new(Code::WarmupFailed, format!("the model could not be made ready: {reason}"))
+/// What a client is told of a run that failed. Why it did is the operator's: it names files, tensors and drivers, and
+/// stands in the log and in `last_error`.
+pub fn warmup_failed() -> Problem {
+    Problem::new(Code::WarmupFailed, "the model could not be made ready; try again in a few minutes")
 }
 
 /// The machines that hold the model; in one process, this process.

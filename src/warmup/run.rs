@@ -55,6 +55,16 @@ enum TryError {
     Panic(String),
 }
 
+impl TryError {
+    /// What shoppers are told: what took too long, and nothing of files, tensors and drivers.
+    fn told(&self) -> String {
+        match self {
+            Self::Timeout { .. } | Self::Hanging(_) => self.to_string(),
+            Self::Model(_) | Self::Panic(_) => "the server's log says why".to_owned(),
+        }
+    }
+}
+
 impl Run {
     /// Loads and proves the model, trying again when it fails.
     pub(super) async fn drive(&self, reporter: &mut Reporter) -> Result<Proven, RunError> {
@@ -64,13 +74,12 @@ impl Run {
                 Err((stage, error)) => {
                     tracing::warn!(stage = stage.as_str(), try_number = n, %error, "warm-up failed");
                     if n == TRIES {
-                        let reason = error.to_string();
-                        reporter.failed(StageStatus::Failed, &reason).await;
-                        return Err(RunError { reason });
+                        reporter.failed(StageStatus::Failed, &error.told()).await;
+                        return Err(RunError { reason: error.to_string() });
                     }
                     let wait = jittered(BACKOFF * 2_u32.pow(n - 1));
-                    let detail =
-                        format!("try {n} of {TRIES} failed: {error}; next in {} ms", wait.as_millis());
+                    let (why, next_ms) = (error.told(), wait.as_millis());
+                    let detail = format!("try {n} of {TRIES} failed: {why}; next in {next_ms} ms");
                     reporter.failed(StageStatus::Retrying, &detail).await;
                     tokio::time::sleep(wait).await;
                 }

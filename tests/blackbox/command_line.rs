@@ -150,11 +150,11 @@ fn a_model_that_cannot_serve_keeps_a_server_from_starting() {
     };
     serve(&["--default-model", "u3net"], "there are u2netp, u2net");
     serve(&["--preview-model", "u3net"], "there are u2netp, u2net");
-    serve(&["--model", "u3net=/nowhere"], "can't be read");
+    serve(&["--model", "u3net=/nowhere", "--default-model", "u3net"], "can't be read");
     serve(&["--model", "preview=/nowhere"], "previews");
     let another = format!("best={FILES}/archive.pth");
     serve(
-        &["--model", &another],
+        &["--model", &another, "--default-model", "best"],
         "archive.pth fits no network that is known here: u2netp: archive.pth has no tensor",
     );
     serve(&["--model", &format!("u2netp={WEIGHTS}@100")], "multiple of 32");
@@ -166,15 +166,62 @@ fn a_model_that_cannot_serve_keeps_a_server_from_starting() {
     serve(&["--model", &small, "--model", &small], "twice");
     serve(&["--model", &format!("{small},{small}")], "twice");
     let other = format!("u2net={WEIGHTS}");
-    let says = "tensor stage1.rebnconv1.conv_s1.weight has shape [16, 64, 3, 3], but the network needs [32, 64, 3, 3]";
-    serve(&["--model", &other], says);
+    let says = "u2netp.safetensors holds the weights of u2netp, and the name asks for u2net";
+    serve(&["--model", &other, "--default-model", "u2net"], says);
+    serve(&["--model", &other, "--preview-model", "u2net"], says);
     for (path, says) in wrong_weights(folder.path()) {
-        serve(&["--model", &format!("u2net={path}")], says);
+        serve(&["--model", &format!("u2net={path}"), "--default-model", "u2net"], says);
     }
     // The environment says the same, and a good file is one.
     let serve = ["serve", "--keys", "/nowhere/keys.json"];
-    assert_eq!(warmcut(&serve, &[("WARMCUT_MODEL", &other)]).0, Some(2));
+    let asked = ("WARMCUT_DEFAULT_MODEL", "u2net");
+    assert_eq!(warmcut(&serve, &[("WARMCUT_MODEL", &other), asked]).0, Some(2));
     assert_eq!(warmcut(&serve, &[("WARMCUT_MODEL", &small)]).0, Some(1), "it fails for its keys");
+}
+
+#[test]
+fn a_spare_model_that_cannot_be_used_is_told_of_and_keeps_nobody_from_being_served() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, says) in wrong_weights(folder.path()) {
+        let (best, u2net) = (format!("best={path}"), format!("u2net={path}"));
+        let spare = ["serve", "--keys", "/nowhere/keys.json", "--model", &best, "--model", &u2net];
+        let (code, said) = warmcut(&spare, &[]);
+        assert_eq!(code, Some(1), "it fails for its keys: {said}");
+        assert_eq!(said.matches("this model could not be used").count(), 2, "{said}");
+        assert!(said.contains(says) && said.contains(&path), "{path}: {said}");
+    }
+    // What is wrong with the words is wrong whatever the file holds.
+    let words = format!("u2net={WEIGHTS}:bf16");
+    assert_eq!(warmcut(&["serve", "--device", "cpu", "--model", &words], &[]).0, Some(2));
+}
+
+#[test]
+fn what_stands_behind_each_models_name_is_told_at_the_start() {
+    let files = format!("mine={WEIGHTS}@256,other={WEIGHTS}");
+    let flags = ["serve", "--device", "cpu", "--keys", "/nowhere/keys.json", "--log-format", "json"];
+    let flags = [&flags[..], &["--default-model", "mine", "--model", &files]].concat();
+    let (code, said) = warmcut(&flags, &[]);
+    assert_eq!(code, Some(1), "it fails for its keys: {said}");
+    let line = |model: &str| {
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut lines = lines.filter(|line| line["model"] == model);
+        let line = lines.next().unwrap_or_else(|| panic!("no line of {model}: {said}"));
+        assert!(lines.next().is_none(), "one line of {model}: {said}");
+        line
+    };
+    for (model, side, weights, message) in [
+        ("mine", 256, WEIGHTS, "this model makes cutouts"),
+        ("u2netp", 320, "built in", "this model makes previews"),
+        ("other", 320, WEIGHTS, "this model is not loaded"),
+    ] {
+        let line = line(model);
+        assert_eq!(
+            (&line["network"], &line["side"], &line["dtype"]),
+            (&"u2netp".into(), &side.into(), &"f32".into())
+        );
+        assert_eq!(line["weights"], weights, "{line}");
+        assert!(line["message"].as_str().unwrap().starts_with(message), "{line}");
+    }
 }
 
 #[test]
@@ -239,9 +286,17 @@ fn a_weights_file_is_checked_to_its_answer() {
     let (code, says) = printed(&["model", "check", WEIGHTS]);
     assert_eq!(code, Some(0), "{says}");
     assert!(says.contains("safetensors: 238 tensors of F32, 4501940 bytes"), "{says}");
-    let yes = "u2netp: yes, a published file; the known photo gave the known answer on cpu";
+    let yes = "u2netp: yes, a published file; at 320x320 on cpu, the known photo gave the known answer";
     assert!(says.contains(yes), "{says}");
     assert!(says.contains("u2net: no; u2netp.safetensors: tensor stage1.rebnconv1.conv_s1.weight"), "{says}");
+
+    let (code, says) = printed(&["model", "check", &format!("{WEIGHTS}@256")]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(
+        says.contains("u2netp: yes, a published file; at 256x256 on cpu, the known photo gave a map"),
+        "{says}"
+    );
+    assert_eq!(warmcut(&["model", "check", &format!("{WEIGHTS}@100")], &[]).0, Some(2));
 
     let folder = tempfile::tempdir().unwrap();
     let silent = folder.path().join("silent.safetensors");
@@ -294,7 +349,7 @@ fn weights_are_converted_to_the_published_bytes_and_to_half_of_them() {
     let (code, says) = printed(&["model", "check", &half]);
     assert_eq!(code, Some(0), "{says}");
     assert!(says.contains("238 tensors of F16, 2250970 bytes"), "{says}");
-    assert!(says.contains("u2netp: yes; the known photo gave the known answer"), "{says}");
+    assert!(says.contains("u2netp: yes; at 320x320 on cpu, the known photo gave the known answer"), "{says}");
 
     for (input, says) in wrong_weights(folder.path()) {
         let (code, said) = warmcut(&["model", "convert", &input, &path("none.safetensors")], &[]);
@@ -302,6 +357,9 @@ fn weights_are_converted_to_the_published_bytes_and_to_half_of_them() {
     }
     let (code, said) = warmcut(&["model", "convert", WEIGHTS, "/nowhere/at.safetensors"], &[]);
     assert!(code == Some(1) && said.contains("/nowhere/at.safetensors can't be written"), "{said}");
+    assert!(said.contains("No such file") && !said.contains(".tmp"), "{said}");
+    let (code, said) = warmcut(&["model", "convert", WEIGHTS, "-"], &[]);
+    assert!(code == Some(2) && said.contains("it must be a file, and standard output is none"), "{said}");
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name == "none.safetensors"), "{left:?}");

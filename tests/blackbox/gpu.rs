@@ -53,7 +53,9 @@ async fn a_gpu_that_stays_lost_fails_the_next_warm_up_and_says_why() {
     assert_eq!(app.post("/v1/cutouts", photo(1)).await.0, 500);
     let (status, problem) = app.post("/v1/cutouts", photo(2)).await;
     assert_eq!((status, &problem["code"]), (503, &"warmup_failed".into()), "{problem}");
-    assert!(problem.to_string().contains("the GPU is lost"), "{problem}");
+    assert!(!problem.to_string().contains("CUDA_ERROR"), "nothing of our insides: {problem}");
+    let (_, status) = app.get("/model-status").await;
+    assert!(status["last_error"].as_str().unwrap_or_default().contains("the GPU is lost"), "{status}");
     assert_eq!(app.get("/health").await.0, 200, "the server is up");
 }
 

@@ -1,8 +1,12 @@
 //! The queue, results, the cache, and who stops a job.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use warmcut::app::{Model, known_to};
+use warmcut::config::Config;
+use warmcut::model::Registry;
 
 use crate::script::{Act, Gate, Script};
 use crate::support::{PATIENCE, TestApp, is, photo};
@@ -137,6 +141,38 @@ async fn the_same_photo_with_the_same_options_is_cut_out_once() {
     assert_eq!(ask("format=png&quality=50").await, "true", "png has no quality");
     assert_eq!(ask("format=webp").await, "false");
     assert_eq!(app.script.inferred(), 3);
+}
+
+#[tokio::test]
+async fn new_weights_under_an_old_name_make_new_cutouts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.safetensors");
+    let mut weights =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/u2netp.safetensors")).unwrap();
+    std::fs::write(&path, &weights).unwrap();
+    let files = vec![format!("mine={}", path.display()).parse().unwrap()];
+    let entry = Registry { files, ..Registry::default() }.entry("mine").unwrap();
+    let model = Model { loader: entry.loader(), known: known_to(&entry).unwrap() };
+    let token = |config: &mut Config| config.operator_token = Some("op".into());
+    let app = TestApp::spawn_model(model, None, Arc::default(), token).await;
+    let cached = async || {
+        let made = app.http.post(app.url("/v1/cutouts")).body(photo(1)).send().await.unwrap();
+        made.headers()["warmcut-cached"].to_str().unwrap().to_owned()
+    };
+    let unload = async || {
+        app.http.post(app.url("/model/unload")).bearer_auth("op").send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(cached().await, "false");
+    assert_eq!(cached().await, "true");
+    assert_eq!(unload().await, 200);
+    assert_eq!(cached().await, "true", "loaded once more, the weights are the same");
+    // The least that one value can change.
+    let lowest = weights.len() - 4;
+    weights[lowest] ^= 1;
+    std::fs::write(&path, &weights).unwrap();
+    assert_eq!(unload().await, 200);
+    assert_eq!(cached().await, "false");
+    assert_eq!(cached().await, "true");
 }
 
 #[tokio::test]

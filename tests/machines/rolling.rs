@@ -65,6 +65,44 @@ async fn visit(front: Front, n: usize, retries: Arc<AtomicUsize>) {
     shopper.check();
 }
 
+/// Redis and the store outlive the workers, and so do their cutouts.
+#[tokio::test]
+async fn workers_with_new_weights_under_an_old_name_make_new_cutouts() {
+    let fleet = Fleet::start().await;
+    let mut weights =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/u2netp.safetensors")).unwrap();
+    let mut file = |name: &str| {
+        // The least that one value can change.
+        let lowest = weights.len() - 4;
+        weights[lowest] ^= 1;
+        let path = fleet.path().join(name);
+        std::fs::write(&path, &weights).unwrap();
+        format!("mine={}", path.display())
+    };
+    let (old, new) = (file("old.safetensors"), file("new.safetensors"));
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let photo = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cat.webp")).unwrap();
+    let gateway = fleet.gateway(&["--default-model", "mine"]);
+    let cutouts = gateway.server.url("/v1/cutouts").unwrap();
+    let cached = async || {
+        let asked = http.post(cutouts.clone()).body(photo.clone()).send().await.unwrap();
+        asked.headers()["warmcut-cached"].to_str().unwrap().to_owned()
+    };
+    let mut first = fleet.worker(&["--default-model", "mine", "--model", &old]);
+    assert_eq!(cached().await, "false");
+    assert_eq!(cached().await, "true");
+    let (_second, url) = fleet.worker_at(&["--default-model", "mine", "--model", &new]);
+    let ready = async || {
+        let health = http.get(format!("{url}/health")).send().await.unwrap().text().await.unwrap();
+        health.contains(r#""model_loaded":true"#)
+    };
+    while !ready().await {}
+    first.terminate();
+    first.gone().await;
+    assert_eq!(cached().await, "false");
+    assert_eq!(cached().await, "true");
+}
+
 #[tokio::test]
 async fn both_gateways_are_replaced_under_load_and_no_job_is_lost() {
     let fleet = Fleet::start().await;

@@ -23,7 +23,7 @@ use self::receiving::{Claim, Key, Receiving, Turn};
 use super::jobs::{Jobs, NewJob};
 use super::preview::{Previews, Wanted};
 use super::results::{made_before, name};
-use super::work::last_events;
+use super::work::{count_hit, last_events};
 use super::{Blobs, Links, Results};
 use crate::clock;
 use crate::protocol::options::{Options, PREVIEW_MODEL};
@@ -392,10 +392,11 @@ impl Intake {
         let session = &receiving.session;
         let id = JobId::of(&session.id, &receiving.upload);
         let (digest, shop) = (digest.finalize().into(), session.shop.as_deref());
-        let (jobs, model) = match self.small(&options) {
-            Some(previews) => (previews.own_jobs(), previews.model()),
-            None if options.by_preview_model() => (self.jobs.as_ref(), self.models[0].as_str()),
-            None => (self.jobs.as_ref(), options.model.as_deref().unwrap_or(&self.models[0])),
+        let of_pool = || self.pool.follow().borrow().weights.clone();
+        let (jobs, model, weights) = match self.small(&options) {
+            Some(previews) => (previews.own_jobs(), previews.model(), previews.weights()),
+            None if options.by_preview_model() => (self.jobs.as_ref(), self.models[0].as_str(), of_pool()),
+            None => (self.jobs.as_ref(), options.model.as_deref().unwrap_or(&self.models[0]), of_pool()),
         };
         let cutout = name(&digest, &options, model, shop);
         let early = self.previews.as_ref().filter(|_| self.needs_pool(&options)).map(|previews| {
@@ -425,14 +426,19 @@ impl Intake {
             received: Instant::now(),
         };
         let here = moved(receiving, UploadStatus::Received, Some(id.clone()), (len, total));
-        match made_before(self.results.as_ref(), &job.cutout).await {
+        // Where nobody here knows the weights, whoever has them looks.
+        let known = match &weights {
+            Some(weights) => made_before(self.results.as_ref(), &job.cutout, weights).await,
+            None => None,
+        };
+        match known {
             Some(known) => {
                 let upload = clock::millis(job.received - job.accepted);
                 let timings =
                     Timings { upload, total: clock::millis(accepted.elapsed()), ..Timings::default() };
                 let events = [here].into_iter().chain(last_events(&self.links, &job, &known, true, timings));
                 self.jobs.known(&job, events.collect()).await.map_err(|error| error.problem())?;
-                metrics::counter!("warmcut_cache_hits_total").increment(1);
+                count_hit();
             }
             None => {
                 jobs.push(job, here).await.map_err(|error| error.problem())?;

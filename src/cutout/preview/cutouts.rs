@@ -104,7 +104,7 @@ impl Previews {
         Some(Maker { segmenter, model: self.model().to_owned(), stands_in })
     }
 
-    /// The name of a job's cutout by the small model; none when its photo can't be read.
+    /// Names a job's cutout by the small model; none when its photo can't be read.
     async fn name_of(&self, claimed: &Claimed) -> Option<CutoutId> {
         let bytes = claimed.job.photo.bytes().await.ok()?;
         let digest = tokio::task::spawn_blocking(move || Sha256::digest(&bytes).into()).await.ok()?;

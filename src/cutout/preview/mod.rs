@@ -29,10 +29,10 @@ use self::model::SmallModel;
 use super::image::Limits;
 use super::jobs::Jobs;
 use super::pipeline::{Done, Pipeline, PipelineError, Pixels};
-use super::results::{Cutout, NewCutout, made_before, name};
+use super::results::{Cutout, NewCutout, made_before, made_by, name};
 use super::work::Work;
 use super::{Blob, Inference, Links, Pace, Results};
-use crate::model::Loader;
+use crate::model::{Fingerprint, Loader};
 use crate::protocol::options::{Options, OutputSize};
 use crate::protocol::{CutoutId, Event, JobId, Problem, SessionId};
 use crate::warmup::{Known, Phase, Pool};
@@ -87,6 +87,7 @@ pub(super) struct Wanted {
     pub(super) photo: Arc<Blob>,
     /// The preview's own.
     pub(super) options: Options,
+    /// Names what is to be made.
     pub(super) name: CutoutId,
     pub(super) shop: Option<Arc<str>>,
     /// Cancelled when the session ends.
@@ -203,6 +204,11 @@ impl Previews {
         self.model.name()
     }
 
+    /// Its weights; none when it isn't loaded.
+    pub(super) fn weights(&self) -> Option<Fingerprint> {
+        self.model.loaded().map(|segmenter| segmenter.fingerprint())
+    }
+
     /// Where jobs go that ask for the small model.
     pub(super) fn own_jobs(&self) -> &dyn Jobs {
         self.own.as_ref()
@@ -223,7 +229,7 @@ impl Previews {
         self.given_up.send_replace(Some(problem));
     }
 
-    /// The options and the name of a photo's preview.
+    /// The options of a photo's preview, and what names that.
     pub(super) fn of(&self, photo: &[u8; 32], options: &Options, shop: Option<&str>) -> (Options, CutoutId) {
         let options = Options { size: OutputSize::Preview, model: None, ..options.clone() };
         let name = name(photo, &options, self.model(), shop);
@@ -264,7 +270,9 @@ impl Previews {
 
     async fn try_make(&self, wanted: &Wanted) -> Outcome {
         let Wanted { job, session, photo, options, received, .. } = wanted;
-        if let Some(known) = made_before(self.results.as_ref(), &wanted.name).await {
+        if let Some(weights) = self.weights()
+            && let Some(known) = made_before(self.results.as_ref(), &wanted.name, &weights).await
+        {
             return self.tell(wanted, &known).await;
         }
         let turn = async { (self.model.get().await, self.running.acquire().await) };
@@ -276,6 +284,7 @@ impl Previews {
             Some(Err(_)) => return Outcome::Skipped,
             None => return Outcome::Late,
         };
+        let weights = segmenter.fingerprint();
         let ended = CancellationToken::new();
         let run = self.pipeline.run(photo, options, segmenter, |_| {
             let ended = ended.clone();
@@ -309,16 +318,16 @@ impl Previews {
                 return Outcome::Failed;
             }
         };
-        match self.keep(wanted, done).await {
+        match self.keep(wanted, done, &weights).await {
             Some(preview) => self.tell(wanted, &preview).await,
             None => Outcome::Failed,
         }
     }
 
-    async fn keep(&self, wanted: &Wanted, done: Done) -> Option<Arc<Cutout>> {
+    async fn keep(&self, wanted: &Wanted, done: Done, weights: &Fingerprint) -> Option<Arc<Cutout>> {
         let Done { encoded, notes, permit, .. } = done;
         let new = NewCutout {
-            id: wanted.name.clone(),
+            id: made_by(&wanted.name, weights),
             bytes: encoded.bytes.into(),
             mime: encoded.mime,
             size: (encoded.width, encoded.height),

@@ -41,6 +41,14 @@ impl SmallModel {
         matches!(*self.state.borrow(), State::Failed)
     }
 
+    /// The model, if it is loaded by now.
+    pub(super) fn loaded(&self) -> Option<Arc<dyn Segmenter>> {
+        match &*self.state.borrow() {
+            State::Ready(segmenter) => Some(Arc::clone(segmenter)),
+            State::Loading | State::Failed => None,
+        }
+    }
+
     /// Loads until it succeeds.
     pub(super) async fn load(&self) {
         loop {

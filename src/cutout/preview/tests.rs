@@ -388,9 +388,9 @@ async fn those_whom_the_pool_has_failed_are_stood_in_for_until_it_is_tried_again
     assert_eq!(end.status, JobStatus::Succeeded);
     assert!(made.degraded && made.notes.contains(&"preview_model_stood_in".to_owned()), "{made:?}");
     assert_eq!((made.model.as_str(), made.width), ("small", 20));
-    // Named by its photo and the model that made it.
-    let digest = Sha256::digest(png()).into();
-    assert_eq!(made.id_cutout, name(&digest, &Options::default(), "small", None));
+    // Named by its photo and the weights of the model that made it.
+    let work = name(&Sha256::digest(png()).into(), &Options::default(), "small", None);
+    assert_eq!(made.id_cutout, made_by(&work, &Fingerprint::default()));
     assert!(fixture.previews.results.get(&made.id_cutout).await.expect("there").is_some());
 
     fixture.phase(Phase::Warming);

@@ -80,17 +80,60 @@ impl Step {
 pub struct Opening(State);
 
 enum State {
-    UnderWay { thread: JoinHandle<Result<On, ModelError>>, steps: Receiver<Step> },
+    UnderWay(Waited),
     Settled { on: Result<On, ModelError>, steps: Vec<Step> },
+}
+
+/// A thread that opens a GPU.
+struct UnderWay {
+    wanted: Wanted,
+    modules: &'static [Module],
+    thread: JoinHandle<Result<On, ModelError>>,
+    steps: Receiver<Step>,
+}
+
+/// One that somebody waits for, who leaves it to the next one when it is given up.
+struct Waited {
+    under_way: Option<UnderWay>,
+    left: &'static Left,
+}
+
+/// Threads that nobody waits for now. A driver that hangs keeps its thread for good, and each further try would add
+/// another one that hangs in the same place: so it waits for the one that is there.
+#[derive(Default)]
+struct Left(Mutex<Vec<UnderWay>>);
+
+static LEFT: Left = Left(Mutex::new(Vec::new()));
+
+impl Left {
+    fn take(&self, wanted: Wanted, modules: &'static [Module]) -> Option<UnderWay> {
+        let mut all = self.0.lock();
+        let at = all.iter().position(|left| left.wanted == wanted && left.modules == modules)?;
+        // What has ended since says how things were then.
+        Some(all.swap_remove(at)).filter(|left| !left.thread.is_finished())
+    }
+}
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        if let Some(under_way) = self.under_way.take().filter(|under_way| !under_way.thread.is_finished()) {
+            self.left.0.lock().push(under_way);
+        }
+    }
 }
 
 impl Wanted {
     /// Begins to open it, and to load these modules of kernels where it is a GPU. Returns at once.
     pub fn open(self, modules: &'static [Module]) -> Opening {
-        self.open_of(gpu::gpus(modules))
+        self.open_of(gpu::gpus(modules), modules, &LEFT)
     }
 
-    fn open_of(self, gpus: Option<Box<dyn Gpus>>) -> Opening {
+    fn open_of(
+        self,
+        gpus: Option<Box<dyn Gpus>>,
+        modules: &'static [Module],
+        left: &'static Left,
+    ) -> Opening {
         let settled = |on| Opening(State::Settled { on, steps: Vec::new() });
         let gpus = match (self, gpus) {
             (Self::Cpu, _) | (Self::Auto, None) => return settled(Ok(On::Cpu { why: None })),
@@ -100,13 +143,18 @@ impl Wanted {
             }
             (_, Some(gpus)) => gpus,
         };
+        let waited = |under_way| Opening(State::UnderWay(Waited { under_way: Some(under_way), left }));
+        if let Some(under_way) = left.take(self, modules) {
+            tracing::warn!(device = %self, "an earlier try to open the GPU has not ended yet; waiting for that one");
+            return waited(under_way);
+        }
         let (told, steps) = channel();
         let work = move || match self {
             Self::Cuda(ordinal) => open(gpus.as_ref(), ordinal, &told).map(On::Gpu),
             _ => Ok(first(gpus.as_ref(), &told)),
         };
         match std::thread::Builder::new().name("gpu".into()).spawn(work) {
-            Ok(thread) => Opening(State::UnderWay { thread, steps }),
+            Ok(thread) => waited(UnderWay { wanted: self, modules, thread, steps }),
             Err(error) => {
                 settled(Err(ModelError::NoDevice { device: self.to_string(), reason: error.to_string() }))
             }
@@ -156,12 +204,17 @@ fn caught<T>(work: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelErr
 impl Opening {
     /// The same, settled if it has come to its end meanwhile.
     pub fn settle(self) -> Self {
-        let State::UnderWay { thread, steps } = self.0 else { return self };
-        if !thread.is_finished() {
-            return Self(State::UnderWay { thread, steps });
+        let State::UnderWay(mut waited) = self.0 else { return self };
+        match waited.under_way.take() {
+            Some(UnderWay { thread, steps, .. }) if thread.is_finished() => {
+                let told = steps.try_iter().collect();
+                Self(State::Settled { on: joined(thread), steps: told })
+            }
+            under_way => {
+                waited.under_way = under_way;
+                Self(State::UnderWay(waited))
+            }
         }
-        let told = steps.try_iter().collect();
-        Self(State::Settled { on: joined(thread), steps: told })
     }
 
     /// Whether it is known by now to be the CPU.
@@ -182,12 +235,17 @@ impl Opening {
                 steps.into_iter().for_each(tell);
                 on
             }
-            State::UnderWay { thread, steps } => loop {
-                match steps.recv_timeout(LOOK) {
+            State::UnderWay(mut waited) => loop {
+                let Some(under_way) = waited.under_way.take() else {
+                    return Err(ModelError::Other("nobody opens the GPU".to_owned()));
+                };
+                match under_way.steps.recv_timeout(LOOK) {
+                    Err(RecvTimeoutError::Disconnected) => return joined(under_way.thread),
                     Ok(step) => tell(step),
-                    Err(RecvTimeoutError::Timeout) => stop.check()?,
-                    Err(RecvTimeoutError::Disconnected) => return joined(thread),
+                    Err(RecvTimeoutError::Timeout) => {}
                 }
+                waited.under_way = Some(under_way);
+                stop.check()?;
             },
         }
     }
@@ -230,12 +288,17 @@ mod tests {
     fn opened(wanted: Wanted, scripted: Scripted) -> (Vec<String>, Result<String, String>) {
         let mut said = Vec::new();
         let mut report = |progress: Progress| said.extend(progress.detail);
-        let on = wanted.open_of(Some(Box::new(scripted))).wait(&mut report, &Stop::default());
+        let on =
+            wanted.open_of(Some(Box::new(scripted)), &[], nothing_left()).wait(&mut report, &Stop::default());
         let on = on.map_err(|error| error.to_string()).map(|on| match on {
             On::Gpu(gpu) => gpu.name,
             On::Cpu { why } => format!("cpu: {}", why.unwrap_or_default()),
         });
         (said, on)
+    }
+
+    fn nothing_left() -> &'static Left {
+        Box::leak(Box::default())
     }
 
     fn scripted(opens: &[fn() -> Result<(), ModelError>]) -> Scripted {
@@ -280,14 +343,15 @@ mod tests {
     fn the_cpu_opens_nothing() {
         let gpus = scripted(&[|| Ok(())]);
         let tried = Arc::clone(&gpus.tried);
-        assert!(Wanted::Cpu.open_of(Some(Box::new(gpus))).is_cpu());
-        assert!(Wanted::Auto.open_of(None).is_cpu(), "a build without CUDA");
+        assert!(Wanted::Cpu.open_of(Some(Box::new(gpus)), &[], nothing_left()).is_cpu());
+        assert!(Wanted::Auto.open_of(None, &[], nothing_left()).is_cpu(), "a build without CUDA");
         assert_eq!(tried.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn what_was_opened_while_the_weights_were_read_is_told_as_that() {
-        let mut opening = Wanted::Cuda(0).open_of(Some(Box::new(scripted(&[|| Ok(())]))));
+        let mut opening =
+            Wanted::Cuda(0).open_of(Some(Box::new(scripted(&[|| Ok(())]))), &[], nothing_left());
         while !matches!(opening.0, State::Settled { .. }) {
             std::thread::yield_now();
             opening = opening.settle();
@@ -300,14 +364,28 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_gpu_that_hangs_can_be_told_to_stop() {
-        let stop = Stop::default();
-        stop.stop();
+    fn a_gpu_that_hangs_can_be_given_up_and_keeps_one_thread_however_often_it_is_tried() {
+        static DRIVER: Mutex<()> = Mutex::new(());
         let hangs: fn() -> Result<(), ModelError> = || {
-            std::thread::sleep(Duration::from_secs(3));
+            drop(DRIVER.lock());
             Ok(())
         };
-        let opening = Wanted::Cuda(0).open_of(Some(Box::new(scripted(&[hangs]))));
-        assert!(matches!(opening.wait(&mut |_| (), &stop), Err(ModelError::Stopped)));
+        let (held, left, tried) = (DRIVER.lock(), nothing_left(), Arc::<AtomicUsize>::default());
+        let open = || {
+            let gpus = Scripted { tried: Arc::clone(&tried), ..scripted(&[hangs]) };
+            Wanted::Cuda(0).open_of(Some(Box::new(gpus)), &[], left)
+        };
+        let stop = Stop::default();
+        stop.stop();
+        for _ in 0..3 {
+            assert!(matches!(open().wait(&mut |_| (), &stop), Err(ModelError::Stopped)));
+        }
+        // A load that failed meanwhile drops it unasked.
+        drop(open());
+        let waiting = open();
+        assert!(left.0.lock().is_empty());
+        drop(held);
+        assert!(matches!(waiting.wait(&mut |_| (), &Stop::default()), Ok(On::Gpu(_))));
+        assert_eq!(tried.load(Ordering::Relaxed), 1, "all of them waited for the same");
     }
 }

@@ -75,6 +75,10 @@ impl Folded {
         let mut of_each = |name| norm.take(name, &[output]);
         let (gain, shift) = (of_each("weight")?, of_each("bias")?);
         let (mean, variance) = (of_each("running_mean")?, of_each("running_var")?);
+        if !scope.has_values() {
+            // Folded it would be as large as the filters are, for every convolution of a network that nobody runs.
+            return Ok(Self { shape, weight, bias: Some(shift) });
+        }
         let gain = (gain / (variance + EPSILON)?.sqrt()?)?;
         let bias = (shift - (mean * &gain)?)?;
         let weight = weight.broadcast_mul(&gain.reshape((output, 1, 1, 1))?)?;
@@ -265,5 +269,26 @@ impl Ours {
         let mut out = Packed::zeroed(self.shape.output, (height.div_ceil(stride), width.div_ceil(stride)));
         self.run(&maps, &mut out);
         out.tensor()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::super::super::weights::Shapes;
+    use super::*;
+
+    #[test]
+    fn of_shapes_alone_nothing_is_folded() {
+        let target = Target { device: Device::Cpu, dtype: DType::F32, kernels: None };
+        let mut shapes = Shapes::default();
+        let mut scope = Scope::new(&mut shapes, &target);
+        let shape = Shape::plain([8, 16], 3, 32);
+        let Folded { weight, bias, .. } =
+            Folded::normed(&mut scope, ["conv", "bn"], shape).expect("of its shape");
+        assert_eq!((weight.dims(), weight.stride()), (&[16, 8, 3, 3][..], &[0; 4][..]), "one value");
+        assert_eq!(bias.map(|bias| bias.stride().to_vec()), Some(vec![0]));
+        assert_eq!(shapes.values, 16 * 8 * 9 + 4 * 16, "all were asked for");
     }
 }

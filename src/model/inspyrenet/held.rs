@@ -34,6 +34,10 @@ struct Holding<'a> {
 }
 
 impl Parameters for Holding<'_> {
+    fn has_values(&self) -> bool {
+        false
+    }
+
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let tensor = self.weights.take(name, shape)?;
         self.held.insert(name.to_owned(), tensor);

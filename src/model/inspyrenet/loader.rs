@@ -10,9 +10,11 @@ use candle_core::{DType, Device, Tensor};
 use parking_lot::Mutex;
 
 use super::super::device::{Cpu, Means, Module, Opening};
+use super::super::fingerprint::WeightsSum;
+use super::super::network::Network as Known;
 use super::super::placed::{Maps, Placed, Sees};
 use super::super::preprocess::IMAGENET;
-use super::super::weights::Weights;
+use super::super::weights::{Built, Weights};
 use super::super::{Loaded, Loader, ModelError, Progress, Segmenter, Source, Stop};
 use super::config::Config;
 use super::held::Held;
@@ -66,12 +68,14 @@ impl Loader for InSPyReNetLoader {
             true => Ok(Parts::Built(Box::new(config.network(weights, &on_cpu(means.cpu))?))),
             false => Held::read(weights, &config).map(Parts::Held),
         };
-        let (parts, bytes) = Weights::with(&self.source, &Device::Cpu, report, stop, build)?;
+        let Built { network: parts, bytes, sum } =
+            Weights::with(&self.source, &Device::Cpu, report, stop, build)
+                .map_err(|error| Known::explain(config.name, &self.source, error))?;
         stop.check()?;
         let name = Arc::clone(&self.device);
         // A file's values may be wider than those that are kept.
         let bytes = bytes.min(kept(&config, DType::F32));
-        Ok(Box::new(Read { parts, opening, config, means, name, bytes }))
+        Ok(Box::new(Read { parts, opening, config, means, name, bytes, sum }))
     }
 }
 
@@ -102,6 +106,7 @@ struct Read {
     means: Means,
     name: Arc<Mutex<String>>,
     bytes: u64,
+    sum: WeightsSum,
 }
 
 impl Loaded for Read {
@@ -119,22 +124,22 @@ impl Loaded for Read {
         report: &mut dyn FnMut(Progress),
         stop: &Stop,
     ) -> Result<(Arc<dyn Segmenter>, Vec<f32>), ModelError> {
-        let Self { parts, opening, config, means, name, bytes } = *self;
+        let Self { parts, opening, config, means, name, bytes, sum } = *self;
         let gpu = opening.wait(report, stop)?.choose(&name, means, report);
         stop.check()?;
         let sees = sees(&config);
         let placed = match (parts, gpu) {
-            (Parts::Built(network), _) => Placed::on_cpu(*network, sees, bytes),
+            (Parts::Built(network), _) => Placed::on_cpu(*network, sees, (bytes, sum)),
             (Parts::Held(held), None) => {
                 let network = config.network(&mut held.to(&Device::Cpu, stop), &on_cpu(means.cpu))?;
-                Placed::on_cpu(network, sees, bytes)
+                Placed::on_cpu(network, sees, (bytes, sum))
             }
             (Parts::Held(held), Some(gpu)) => {
                 let (begun, dtype) = (Instant::now(), means.precision.dtype());
                 let target = Target { device: gpu.device.clone(), dtype, kernels: None };
                 let network = config.network(&mut held.to(&gpu.device, stop), &target)?;
                 let bytes = bytes.min(kept(&config, dtype));
-                let placed = Placed::on_gpu(network, gpu.device, sees, bytes, means.precision)?;
+                let placed = Placed::on_gpu(network, gpu.device, sees, (bytes, sum), means.precision)?;
                 report(Progress::copied(bytes, begun));
                 placed
             }

@@ -40,6 +40,11 @@ impl<'a> Scope<'a> {
         Scope { weights: self.weights, target, prefix: self.prefix.clone() }
     }
 
+    /// Whether what is taken has values.
+    pub(super) fn has_values(&self) -> bool {
+        self.weights.has_values()
+    }
+
     /// As f32.
     pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         self.weights.take(&format!("{}{name}", self.prefix), shape)

@@ -2,7 +2,6 @@
 //! `WARMCUT_TEST_DEVICE` names.
 
 use super::super::device::for_tests;
-use super::super::network::Network as Known;
 use super::super::u2net::U2NETP;
 use super::*;
 
@@ -19,7 +18,8 @@ fn placed(precision: Precision) -> Placed<Network> {
     let build = |weights: &mut Weights<'_>| U2NETP.graph(weights);
     let read = Weights::with(&source, &Device::Cpu, &mut |_| (), &Stop::default(), build);
     let config = Config { size: SIZE, ..U2NETP };
-    on_gpu(read.expect("weights").0, for_tests(&MODULES), sees(&config), precision).expect("in place")
+    let Built { network, sum, .. } = read.expect("weights");
+    on_gpu((network, sum), for_tests(&MODULES), sees(&config), precision).expect("in place")
 }
 
 /// A light square on a dark ground; another `seed` is another place.

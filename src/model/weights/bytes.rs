@@ -111,17 +111,31 @@ impl<'a> Cursor<'a> {
         if N as u64 > self.left() {
             return Err(ends(self.bytes));
         }
-        for byte in &mut array {
+        self.copy(&mut array)?;
+        Ok(array)
+    }
+
+    /// Out of what was read ahead, with more of that where it is used up. A pickle is ten thousands of parts of a few
+    /// bytes, and a read for each of them would take longer than all else that is done with it.
+    fn copy(&mut self, mut part: &mut [u8]) -> Result<(), Wrong> {
+        while !part.is_empty() {
             let mut offset = self.at.wrapping_sub(self.ahead_at);
             if offset >= self.ahead.len() as u64 {
                 self.ahead.resize(self.left().min(Self::AHEAD) as usize, 0);
-                self.bytes.fill(self.at, &mut self.ahead)?;
+                if let Err(error) = self.bytes.fill(self.at, &mut self.ahead) {
+                    self.ahead.clear();
+                    return Err(error.into());
+                }
                 (self.ahead_at, offset) = (self.at, 0);
             }
-            *byte = self.ahead[offset as usize];
-            self.at += 1;
+            let ready = &self.ahead[offset as usize..];
+            let len = part.len().min(ready.len());
+            let (now, later) = part.split_at_mut(len);
+            now.copy_from_slice(&ready[..len]);
+            self.at += len as u64;
+            part = later;
         }
-        Ok(array)
+        Ok(())
     }
 
     /// So many bytes, if there are that many: nothing is made ready for what a file merely claims.
@@ -130,12 +144,56 @@ impl<'a> Cursor<'a> {
             return Err(ends(self.bytes));
         }
         let mut part = vec![0; len as usize];
-        self.bytes.fill(self.at, &mut part)?;
-        self.at += len;
+        if len <= Self::AHEAD {
+            self.copy(&mut part)?;
+        } else {
+            self.bytes.fill(self.at, &mut part)?;
+            self.at += len;
+        }
         Ok(part)
     }
 }
 
 fn ends(bytes: &Bytes) -> Wrong {
     Wrong::Content(format!("it ends too early, with {} bytes", bytes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_gives_the_bytes_that_lie_there_whatever_it_reads_ahead() {
+        const LEN: usize = 3 * Cursor::AHEAD as usize + 7;
+        let all: &'static [u8] = Vec::leak((0..LEN).map(|n| ((n * 31) >> 3) as u8).collect());
+        let bytes = Bytes::Embedded(all);
+        let mut cursor = Cursor::new(&bytes, 3, LEN as u64 - 5).ok().expect("all there");
+        let mut at = 3;
+        // Within what was read ahead, across its end, more than that at once, and on from there.
+        for len in [1, 300, Cursor::AHEAD, 9, Cursor::AHEAD + 1, 2] {
+            let part = cursor.take(len).ok().expect("there");
+            assert_eq!(part, all[at..][..len as usize], "{len} bytes at {at}");
+            at += len as usize;
+            assert_eq!(cursor.byte().ok(), Some(all[at]));
+            at += 1;
+            assert_eq!(cursor.at(), at as u64);
+        }
+        let left = cursor.left();
+        assert!(cursor.take(left + 1).is_err() && cursor.take(left).is_ok() && cursor.byte().is_err());
+    }
+
+    #[test]
+    fn many_small_parts_are_few_reads() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("parts");
+        std::fs::write(&path, vec![7; 5000]).expect("written");
+        let bytes = Bytes::open(&Source::File(path.clone())).expect("a file");
+        let mut cursor = Cursor::new(&bytes, 0, 5000).ok().expect("all there");
+        assert_eq!(cursor.take(9).ok(), Some(vec![7; 9]));
+        // What has been read ahead is not read again.
+        std::fs::write(&path, []).expect("cut short");
+        for _ in 0..100 {
+            assert_eq!(cursor.take(40).ok(), Some(vec![7; 40]));
+        }
+    }
 }

@@ -80,5 +80,5 @@ fn write_halves(values: &[f32], half: impl Fn(f32) -> u16, out: &mut dyn Write) 
 }
 
 fn cannot_write(reason: std::io::Error) -> ModelError {
-    ModelError::Other(format!("it can't be written: {reason}"))
+    ModelError::Other(reason.to_string())
 }

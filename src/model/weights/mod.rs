@@ -26,6 +26,7 @@ mod stored;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
@@ -34,6 +35,7 @@ pub use file::WeightsFile;
 use stored::{Stored, StoredConv};
 
 use super::error::file_name;
+use super::fingerprint::{Summing, WeightsSum};
 use super::{ModelError, Progress, Stop};
 
 /// Where weights come from.
@@ -51,6 +53,16 @@ impl Source {
         match self {
             Self::Embedded(_) => "the built-in weights".to_owned(),
             Self::File(path) => file_name(path),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    /// For operators: with its folder.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(_) => f.write_str("built in"),
+            Self::File(path) => path.display().fmt(f),
         }
     }
 }
@@ -121,6 +133,11 @@ pub(super) trait Parameters {
     /// A tensor by name, as f32. Each is taken once.
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError>;
 
+    /// Whether what is taken has values; else it has a shape alone, and nothing is worth computing of it.
+    fn has_values(&self) -> bool {
+        true
+    }
+
     /// A convolution's weight and bias, with its batch norm in them. All are asked for in the order in which the
     /// reference runs them.
     fn convolution(&mut self, wanted: &Wanted<'_>) -> Result<(Tensor, Tensor), ModelError> {
@@ -141,27 +158,38 @@ pub(super) struct Weights<'a> {
     /// Bytes.
     taken: u64,
     convolutions: usize,
+    summing: Summing,
     report: &'a mut dyn FnMut(Progress),
     stop: &'a Stop,
 }
 
+/// What was built of weights.
+#[derive(Debug)]
+pub(super) struct Built<T> {
+    pub(super) network: T,
+    /// Of the weights in their file.
+    pub(super) bytes: u64,
+    pub(super) sum: WeightsSum,
+}
+
 impl Weights<'_> {
-    /// Opens a source and hands its tensors to `build`. Gives what was built and its size in bytes.
+    /// Opens a source and hands its tensors to `build`.
     pub(super) fn with<T>(
         source: &Source,
         device: &Device,
         report: &mut dyn FnMut(Progress),
         stop: &Stop,
         build: impl FnOnce(&mut Weights<'_>) -> Result<T, ModelError>,
-    ) -> Result<(T, u64), ModelError> {
+    ) -> Result<Built<T>, ModelError> {
         let used = WeightsFile::open(source).and_then(|file| {
             let device = device.clone();
-            let mut weights = Weights { file, device, taken: 0, convolutions: 0, report, stop };
-            let built = build(&mut weights)?;
-            Ok((built, weights.taken))
+            let summing = Summing::default();
+            let mut weights = Weights { file, device, taken: 0, convolutions: 0, summing, report, stop };
+            let network = build(&mut weights)?;
+            Ok(Built { network, bytes: weights.taken, sum: weights.summing.sum() })
         });
         if let (Source::File(path), Err(error)) = (source, &used) {
-            // The message goes to shoppers too; where the file is, is the operator's.
+            // The message goes to who asks for the model's state too; where the file is, is the log's.
             tracing::warn!(path = %path.display(), %error, "the model file can't be used");
         }
         used
@@ -170,7 +198,7 @@ impl Weights<'_> {
 
 impl Parameters for Weights<'_> {
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
-        let Self { file, device, taken, report, stop, .. } = self;
+        let Self { file, device, taken, summing, report, stop, .. } = self;
         stop.check()?;
         let stored = file.find(name, shape)?;
         let (total, before) = (file.tensor_bytes(), *taken);
@@ -179,11 +207,12 @@ impl Parameters for Weights<'_> {
             report(read(before + came, total));
             stop.check()
         })?;
+        summing.add(name, &values);
         Ok(Tensor::from_vec(values, shape, device)?)
     }
 
     fn convolution(&mut self, wanted: &Wanted<'_>) -> Result<(Tensor, Tensor), ModelError> {
-        let Self { file, device, taken, convolutions, report, stop } = self;
+        let Self { file, device, taken, convolutions, summing, report, stop } = self;
         stop.check()?;
         let stored = file.convolution(wanted, *convolutions)?;
         *convolutions += 1;
@@ -196,6 +225,8 @@ impl Parameters for Weights<'_> {
         let bias = stored.bias(&file.bytes)?;
         report(read(*taken, total));
         stop.check()?;
+        summing.add(wanted.name, &weight);
+        summing.add(wanted.name, &bias);
         let shape = &wanted.weight_shape()[..];
         Ok((Tensor::from_vec(weight, shape, device)?, Tensor::from_vec(bias, wanted.output, device)?))
     }
@@ -254,6 +285,10 @@ pub(super) fn shaped(shape: &[usize]) -> Result<Tensor, ModelError> {
 }
 
 impl Parameters for Shapes<'_> {
+    fn has_values(&self) -> bool {
+        false
+    }
+
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let place = self.file.map(|file| file.find(name, shape).cloned()).transpose()?;
         self.found(name.to_owned(), shape, place.map(Place::Tensor))

@@ -62,7 +62,7 @@ fn a_tensor_comes_with_its_values_and_is_told_of() {
     let mut report = |progress: Progress| told.push(progress);
     let stop = Stop::default();
     let build = |weights: &mut Weights<'_>| weights.take("w", &[2]);
-    let (tensor, bytes) =
+    let Built { network: tensor, bytes, .. } =
         Weights::with(&Source::File(path), &Device::Cpu, &mut report, &stop, build).expect("a tensor");
     assert_eq!((tensor.to_vec1::<f32>().expect("f32"), bytes), (vec![1.5, -2.0], 8));
     let detail = Some("read 8 of 8 bytes".to_owned());

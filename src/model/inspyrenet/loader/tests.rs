@@ -1,5 +1,6 @@
 //! The network as a GPU runs it, several photos at once. On the CPU, or on the device that `WARMCUT_TEST_DEVICE` names.
 
+use super::super::super::fingerprint::Summing;
 use super::super::config::Backbone;
 use super::super::tests::formula::{Formula, photo};
 use super::*;
@@ -19,7 +20,8 @@ fn placed() -> Placed<Network> {
     let target = Target { device: gpu.device.clone(), dtype: DType::F32, kernels: None };
     let stop = Stop::default();
     let network = TINY.network(&mut held.to(&gpu.device, &stop), &target).expect("in place");
-    Placed::on_gpu(network, gpu.device, sees(&TINY), 0, Precision::F32).expect("its weights")
+    Placed::on_gpu(network, gpu.device, sees(&TINY), (0, Summing::default().sum()), Precision::F32)
+        .expect("its weights")
 }
 
 fn farthest(a: &[f32], b: &[f32]) -> f32 {
@@ -45,7 +47,9 @@ fn photos_of_a_batch_have_the_maps_that_they_have_alone() {
 #[test]
 fn parameters_that_waited_for_their_device_make_the_same_network() {
     let direct = TINY.network(&mut Formula { size: TINY.size }, &on_cpu(Cpu::Candle)).expect("in place");
-    let direct = Placed::on_cpu(direct, sees(&TINY), 0).segment(&photo(TINY.size)).expect("a map");
+    let direct = Placed::on_cpu(direct, sees(&TINY), (0, Summing::default().sum()))
+        .segment(&photo(TINY.size))
+        .expect("a map");
     let off = farthest(&direct, &placed().segment(&photo(TINY.size)).expect("a map"));
     assert!(off < 1e-4, "{off}");
 }
