@@ -13,7 +13,7 @@ use crate::cutout::{
 };
 use crate::session::token::Secret;
 use crate::session::{Logs, MemoryLogs, MemorySessions};
-use crate::warmup::{Cause, LocalPool, OwnHistory, OwnRunLog, Phase, Pool};
+use crate::warmup::{Cause, LocalPool, OwnHistory, OwnRunLog, Phase, Pool, Unload};
 
 impl Server {
     /// Listens and begins to warm. `process_started` is the kernel's start of the process.
@@ -113,7 +113,7 @@ async fn unload_when_idle(pool: Arc<LocalPool>, jobs: Arc<dyn Jobs>, intake: Arc
             idle_since = Instant::now();
         } else if idle_since.elapsed() >= after {
             // A run that began just now is a reason to stay.
-            let _ = pool.unload("idle").await;
+            let _ = pool.unload(Unload::Idle).await;
         }
     }
 }

@@ -13,7 +13,7 @@ use super::admission::bearer;
 use super::error::{Answer, Refusal};
 use crate::protocol::Code;
 use crate::session::token::digest;
-use crate::warmup::{Phase, PoolState, process};
+use crate::warmup::{Phase, PoolState, Unload, process};
 
 /// `GET /livez`: 503 only while draining.
 pub(super) async fn livez(State(app): State<AppState>) -> impl IntoResponse {
@@ -95,7 +95,7 @@ pub(super) async fn unload(
     headers: HeaderMap,
 ) -> Answer<Json<serde_json::Value>> {
     operator(&app, &headers)?;
-    let unloaded = app.pool.unload("by request").await?;
+    let unloaded = app.pool.unload(Unload::Request).await?;
     let rss = process::memory().resident;
     Ok(Json(json!({"unloaded": unloaded, "rss_mb": (rss as f64 / 1e5).round() / 10.0})))
 }

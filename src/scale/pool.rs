@@ -14,7 +14,7 @@ use super::budget::Budget;
 use crate::clock;
 use crate::engine::Unreachable;
 use crate::protocol::{RunId, SessionId};
-use crate::warmup::{Cause, History, Phase, Pool, PoolError, PoolState};
+use crate::warmup::{Cause, History, Phase, Pool, PoolError, PoolState, Unload};
 
 /// Looks by itself this often, should it ever have heard nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -149,7 +149,7 @@ impl Pool for Arc<SharedPool> {
         self.state.subscribe()
     }
 
-    async fn unload(&self, _: &str) -> Result<bool, PoolError> {
+    async fn unload(&self, _: Unload) -> Result<bool, PoolError> {
         Err(PoolError::NotHere)
     }
 }

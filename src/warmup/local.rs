@@ -17,7 +17,8 @@ use super::audit::{self, Outcome};
 use super::report::Reporter;
 use super::run::{Proven, Run, RunError};
 use super::{
-    Begun, Cause, GOING_AWAY, History, Known, Phase, Pool, PoolError, PoolState, RunLog, warmup_failed,
+    Begun, Cause, GOING_AWAY, History, Known, Phase, Pool, PoolError, PoolState, RunLog, Unload,
+    warmup_failed,
 };
 use crate::clock;
 use crate::model::{Loader, Segmenter};
@@ -120,7 +121,6 @@ impl LocalPool {
         self.state.send_modify(|state| {
             state.phase = Phase::Cold;
             state.model_bytes = 0;
-            state.weights = None;
             state.error = error.map(str::to_owned);
         });
         // A session that opens from here on must not be told that the model is ready.
@@ -140,6 +140,7 @@ impl LocalPool {
             if with_process { (self.settings.process_started, self.settings.listening) } else { (now, now) };
         let device = self.run.loader.device();
         let kind = self.state.borrow().kind();
+        let weights = self.state.borrow().weights.clone();
         let estimates = self.history.estimates(&kind, with_process).await;
         let new = PoolState {
             phase: Phase::Warming,
@@ -151,6 +152,7 @@ impl LocalPool {
             model: self.run.loader.name().to_owned(),
             device,
             load_ms: self.state.borrow().load_ms,
+            weights,
             ..PoolState::default()
         };
         let Begun { state, woken_ms } = self.run_log.begin(new).await;
@@ -318,7 +320,7 @@ impl Pool for Arc<LocalPool> {
         self.state.subscribe()
     }
 
-    async fn unload(&self, reason: &str) -> Result<bool, PoolError> {
+    async fn unload(&self, why: Unload) -> Result<bool, PoolError> {
         let _gate = self.gate.lock().await;
         if self.state.borrow().phase == Phase::Warming {
             return Err(PoolError::Warming);
@@ -326,7 +328,10 @@ impl Pool for Arc<LocalPool> {
         let Some(segmenter) = self.segmenter.write().take() else { return Ok(false) };
         drop(segmenter);
         self.go_cold(None).await;
-        tracing::info!(reason, "model unloaded");
+        if why == Unload::Request {
+            self.state.send_modify(|state| state.weights = None);
+        }
+        tracing::info!(?why, "model unloaded");
         Ok(true)
     }
 }

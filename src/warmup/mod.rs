@@ -102,8 +102,8 @@ pub struct PoolState {
     pub load_ms: Option<u64>,
     /// Bytes of weights in memory; 0 when none are.
     pub model_bytes: u64,
-    /// The weights that are ready, where this process knows them: of a model that isn't, nobody knows which weights
-    /// the next load will find. Each process finds it out by itself.
+    /// The weights that are ready or will be, where this process knows them: not before its first load, nor when an
+    /// operator has unloaded them. Each process finds it out by itself.
     #[serde(skip)]
     pub weights: Option<Fingerprint>,
 }
@@ -200,5 +200,14 @@ pub trait Pool: Send + Sync + 'static {
     fn follow(&self) -> watch::Receiver<PoolState>;
 
     /// Drops the model and gives its memory back. True when there was one.
-    async fn unload(&self, reason: &str) -> Result<bool, PoolError>;
+    async fn unload(&self, why: Unload) -> Result<bool, PoolError>;
+}
+
+/// Why a model is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unload {
+    /// Nobody needed it. The next load will find the same weights, so what they made is still theirs.
+    Idle,
+    /// An operator wants it, perhaps for new weights.
+    Request,
 }

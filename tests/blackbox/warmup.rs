@@ -187,18 +187,23 @@ async fn unloading_by_request_gives_way_to_the_next_intent() {
 
 #[tokio::test]
 async fn an_idle_model_is_unloaded_and_an_upload_brings_it_back() {
-    let app = TestApp::ready_with(std::sync::Arc::default(), |config| {
-        config.unload_after = Some(Duration::from_millis(100));
+    let gate = Gate::default();
+    let app = TestApp::ready_with(Script::loads([Act::Succeed, Act::Wait(gate.clone())]), |config| {
+        config.unload_after = Some(Duration::from_millis(500));
     })
     .await;
+    assert_eq!(app.post("/v1/cutouts", photo(2)).await.0, 200);
     let unloaded = async {
         while app.get("/health").await.1["model_loaded"] == true {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(PATIENCE, unloaded).await.expect("unloaded when idle");
-    let (status, _) = app.post("/v1/cutouts", photo(1)).await;
-    assert_eq!(status, 200);
+    // What is known waits for nobody.
+    let known = tokio::time::timeout(PATIENCE, app.post("/v1/cutouts", photo(2)));
+    assert_eq!(known.await.expect("answered while no model is ready").0, 200);
+    gate.open();
+    assert_eq!(app.post("/v1/cutouts", photo(1)).await.0, 200);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::cutout::{MemoryJobs, MemoryResults, Pace};
 use crate::protocol::RunId;
 use crate::session::token::Secret;
 use crate::session::{EventKey, MemoryLogs, Read};
-use crate::warmup::{PoolError, PoolState};
+use crate::warmup::{PoolError, PoolState, Unload};
 
 /// Warm, whoever asks; after a moment, so that two who ask at once meet.
 struct Warm;
@@ -29,7 +29,7 @@ impl Pool for Warm {
         watch::Sender::new(PoolState::default()).subscribe()
     }
 
-    async fn unload(&self, _: &str) -> Result<bool, PoolError> {
+    async fn unload(&self, _: Unload) -> Result<bool, PoolError> {
         Ok(false)
     }
 }

@@ -11,7 +11,7 @@ use crate::model::{Loaded, ModelError, Progress, Segmenter, Stop};
 use crate::protocol::{Code, JobStatus, RunId, UploadId};
 use crate::session::token::Secret;
 use crate::session::{EventKey, Logs, MemoryLogs, Read};
-use crate::warmup::{Answer, Cause, PoolError, PoolState};
+use crate::warmup::{Answer, Cause, PoolError, PoolState, Unload};
 
 const SIZE: usize = 4;
 
@@ -28,7 +28,7 @@ impl Pool for Said {
         self.0.subscribe()
     }
 
-    async fn unload(&self, _: &str) -> Result<bool, PoolError> {
+    async fn unload(&self, _: Unload) -> Result<bool, PoolError> {
         Ok(false)
     }
 }
