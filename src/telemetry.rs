@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::MissedTickBehavior;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
 
@@ -19,14 +21,17 @@ const SHOPPER_BUCKETS: [f64; 13] = [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 3
 /// A histogram holds all that is measured until it is put into buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Begins logging. `RUST_LOG` chooses what is logged.
+/// Begins logging. `RUST_LOG` chooses what is logged: a level, or levels of modules as in `warn,warmcut=debug`.
 pub fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // The other filter, which also knows of spans and fields, is a megabyte of regular expressions.
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::registry().with(filter);
     // A second subscriber in one process, as tests make it, changes nothing.
     let _ = match format {
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+        LogFormat::Text => subscriber.with(logs.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => subscriber.with(logs.json().flatten_event(true)).try_init(),
     };
 }
 

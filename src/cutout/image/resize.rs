@@ -7,9 +7,9 @@
 //! begin with the columns. At hard edges that is several levels apart, so each way is a call of its own.
 
 use fast_image_resize::{
-    FilterType, PixelTrait, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    FilterType, ResizeAlg, ResizeOptions, Resizer,
     images::{TypedImage, TypedImageRef},
-    pixels::{U8x3, U8x4},
+    pixels::U8x3,
 };
 use rayon::prelude::*;
 
@@ -37,11 +37,11 @@ pub fn network_input(photo: &Photo, size: u32) -> Result<Vec<u8>, ImageError> {
     photo.rgb.par_chunks(rows * row).zip(across.par_chunks_mut(rows * size as usize * 3)).try_for_each(
         |(band, out)| {
             let rows = (band.len() / row) as u32;
-            out.copy_from_slice(&scale::<U8x3>(band, (width, rows), (size, rows))?);
+            out.copy_from_slice(&scale(band, (width, rows), (size, rows))?);
             Ok(())
         },
     )?;
-    scale::<U8x3>(&across, (size, height), (size, size))
+    scale(&across, (size, height), (size, size))
 }
 
 /// How the bytes of a picture are to be read.
@@ -58,16 +58,32 @@ pub(super) fn resized(
     from: (u32, u32),
     to: (u32, u32),
 ) -> Result<Vec<u8>, ImageError> {
-    match kind {
-        Kind::Rgb => scale::<U8x3>(pixels, from, to),
-        Kind::Rgba => scale::<U8x4>(pixels, from, to),
+    if kind == Kind::Rgb {
+        return scale(pixels, from, to);
     }
+    // The crate's code for four values of a pixel is 0.7 MB, so transparency goes as a grey picture of its own.
+    let pixels = pixels.as_chunks::<4>().0;
+    let seen: Vec<[u8; 3]> = pixels.iter().map(|[r, g, b, a]| [*r, *g, *b].map(|c| share(c, *a))).collect();
+    let seen = scale(seen.as_flattened(), from, to)?;
+    let grey: Vec<[u8; 3]> = pixels.iter().map(|[.., a]| [*a; 3]).collect();
+    let grey = scale(grey.as_flattened(), from, to)?;
+    let colour = |c: u8, a: u8| match u32::from(a) {
+        0 => 0,
+        a => ((u32::from(c) * 255 + a / 2) / a).min(255) as u8,
+    };
+    let both = seen.as_chunks::<3>().0.iter().zip(grey.as_chunks::<3>().0);
+    Ok(both.flat_map(|([r, g, b], [a, ..])| [colour(*r, *a), colour(*g, *a), colour(*b, *a), *a]).collect())
 }
 
-/// The kind of pixel is known when this is compiled: the crate's call for kinds known only later
-/// brings the code for all thirteen, five megabytes of it.
-fn scale<P: PixelTrait>(pixels: &[u8], from: (u32, u32), to: (u32, u32)) -> Result<Vec<u8>, ImageError> {
-    let bytes = P::size();
+/// So much of a value, of 255.
+fn share(value: u8, of: u8) -> u8 {
+    ((u32::from(value) * u32::from(of) + 127) / 255) as u8
+}
+
+/// RGB8 in another size. The kind of pixel is known when this is compiled: the crate's call for kinds known only
+/// later brings the code for all thirteen, five megabytes of it.
+fn scale(pixels: &[u8], from: (u32, u32), to: (u32, u32)) -> Result<Vec<u8>, ImageError> {
+    let bytes = size_of::<U8x3>();
     let expected = from.0 as usize * from.1 as usize * bytes;
     let found = pixels.len();
     if found != expected {
@@ -75,13 +91,11 @@ fn scale<P: PixelTrait>(pixels: &[u8], from: (u32, u32), to: (u32, u32)) -> Resu
     }
     let failed = |reason: String| ImageError::Internal { step: "resizing", reason };
     let mut resized = vec![0; to.0 as usize * to.1 as usize * bytes];
-    let source =
-        TypedImageRef::<P>::from_buffer(from.0, from.1, pixels).map_err(|error| failed(error.to_string()))?;
-    let mut target =
-        TypedImage::<P>::from_buffer(to.0, to.1, &mut resized).map_err(|error| failed(error.to_string()))?;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
-        .use_alpha(P::pixel_type() == PixelType::U8x4);
+    let source = TypedImageRef::<U8x3>::from_buffer(from.0, from.1, pixels)
+        .map_err(|error| failed(error.to_string()))?;
+    let mut target = TypedImage::<U8x3>::from_buffer(to.0, to.1, &mut resized)
+        .map_err(|error| failed(error.to_string()))?;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
     Resizer::new().resize_typed(&source, &mut target, &options).map_err(|error| failed(error.to_string()))?;
     Ok(resized)
 }
