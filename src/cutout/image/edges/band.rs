@@ -54,6 +54,27 @@ impl Band {
         Self { rows: rows.collect() }
     }
 
+    /// What is not in the other.
+    pub(super) fn without(&self, other: &Self) -> Self {
+        let rows = self.rows.iter().zip(&other.rows).map(|(spans, others)| {
+            let mut left = Vec::new();
+            for span in spans {
+                let mut from = span.start;
+                for other in others.iter().filter(|other| other.end > span.start && other.start < span.end) {
+                    if from < other.start {
+                        left.push(from..other.start);
+                    }
+                    from = other.end;
+                }
+                if from < span.end {
+                    left.push(from..span.end);
+                }
+            }
+            left
+        });
+        Self { rows: rows.collect() }
+    }
+
     /// The spans of some rows with so many places more before and behind.
     pub(super) fn wider_across(&self, by: usize, rows: Range<usize>) -> Vec<Vec<Range<usize>>> {
         let side = self.rows.len();
@@ -97,6 +118,20 @@ fn merged<T: Copy + Ord>(mut spans: Vec<Range<T>>) -> Vec<Range<T>> {
 )]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_without_another_band() {
+        let band = |spans: &[Range<usize>]| Band { rows: vec![spans.to_vec()] };
+        for (spans, others, left) in [
+            (vec![2..9], vec![], vec![2..9]),
+            (vec![2..9], vec![0..3, 5..6, 8..12], vec![3..5, 6..8]),
+            (vec![0..2, 4..6], vec![1..5], vec![0..1, 5..6]),
+            (vec![3..5], vec![3..5], vec![]),
+            (vec![3..5], vec![0..3, 5..7], vec![3..5]),
+        ] {
+            assert_eq!(band(&spans).without(&band(&others)), band(&left), "{spans:?} {others:?}");
+        }
+    }
 
     #[test]
     fn a_band_is_what_is_unsure_and_around_it_and_where_sure_places_meet() {

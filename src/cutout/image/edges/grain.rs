@@ -27,18 +27,17 @@ impl Grain {
     pub(super) fn of(pixels: &[[u8; 3]], side: usize, band: &Band) -> Self {
         let across = side.div_ceil(CELL);
         // As far as a place looks: into the next square, to its far end.
-        let near = band.wider(2 * CELL - 1);
-        let sharp = near.wider(soft_reach());
-        let unsure = band.wider(1);
+        let sure = band.wider(2 * CELL - 1).without(&band.wider(1));
+        let sharp = sure.wider(soft_reach());
         let mut sums: Vec<Sum> = vec![Default::default(); across * across];
         sums.par_chunks_mut(across).enumerate().for_each(|(n, sums)| {
             let rows = n * CELL..((n + 1) * CELL).min(side);
-            if near.is_empty(rows.clone()) {
+            if sure.is_empty(rows.clone()) {
                 return;
             }
-            let (sharp, soft) = softened(pixels, side, rows.clone(), [&near, &sharp]);
+            let (sharp, soft) = softened(pixels, side, rows.clone(), [&sure, &sharp]);
             for y in rows {
-                for x in near.row(y).iter().flat_map(|span| without(span, unsure.row(y))) {
+                for x in sure.row(y).iter().flat_map(Range::clone) {
                     let (sharp, soft) = (sharp.at(y * side + x), soft.at(y * side + x));
                     let [r, g, b]: [f32; 3] = std::array::from_fn(|c| sharp[c] - soft[c]);
                     add(&mut sums[x / CELL], &(1.0, [r * r, r * g, r * b, g * g, g * b, b * b]));
@@ -65,11 +64,6 @@ impl Grain {
 fn add(sum: &mut Sum, one: &Sum) {
     sum.0 += one.0;
     sum.1.iter_mut().zip(one.1).for_each(|(sum, value)| *sum += value);
-}
-
-/// The places of a span that are in none of these spans.
-fn without<'a>(span: &Range<usize>, others: &'a [Range<usize>]) -> impl Iterator<Item = usize> + use<'a> {
-    span.clone().filter(|x| !others.iter().any(|other| other.contains(x)))
 }
 
 #[cfg(test)]

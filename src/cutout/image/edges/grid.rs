@@ -56,6 +56,7 @@ impl<const N: usize> Grid<N> {
 
 impl<const N: usize> GridRow<N> {
     /// The values at one of its columns.
+    #[inline]
     pub(super) fn at(&self, x: u32) -> [f32; N] {
         let (left, _, part) = between(x, self.scale, self.side);
         let [left, right] = &self.places[left - self.first..].as_chunks::<2>().0[0];
@@ -64,12 +65,14 @@ impl<const N: usize> GridRow<N> {
 }
 
 /// The places next to a pixel, and how near the second is.
+#[inline]
 pub(super) fn between(pixel: u32, scale: f32, side: usize) -> (usize, usize, f32) {
     let at = ((pixel as f32 + 0.5) * scale - 0.5).clamp(0.0, (side - 1) as f32);
     let first = at as usize;
     (first, (first + 1).min(side - 1), at - first as f32)
 }
 
+#[inline]
 fn mix<const N: usize>(a: &[f32; N], b: &[f32; N], part: f32) -> [f32; N] {
     std::array::from_fn(|n| a[n] + (b[n] - a[n]) * part)
 }

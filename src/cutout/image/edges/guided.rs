@@ -116,6 +116,7 @@ impl Guided {
 }
 
 /// What a line says of a colour: 0 to 255.
+#[inline]
 fn applied([r, g, b, constant]: &[f32; 4], pixel: [u8; 3]) -> f32 {
     let [red, green, blue] = pixel.map(f32::from);
     (r * red + g * green + b * blue + 255.0 * constant).clamp(0.0, 255.0)
