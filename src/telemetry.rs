@@ -24,7 +24,9 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Begins logging. `RUST_LOG` chooses what is logged: a level, or levels of modules as in `warn,warmcut=debug`.
 pub fn log(format: LogFormat) {
     // The other filter, which also knows of spans and fields, is a megabyte of regular expressions.
-    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let text = std::env::var("RUST_LOG").unwrap_or_default();
+    let asked = text.parse::<Targets>().ok().filter(|_| !text.is_empty());
+    let not_understood = asked.is_none() && !text.is_empty();
     let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let subscriber = tracing_subscriber::registry().with(filter);
@@ -33,6 +35,11 @@ pub fn log(format: LogFormat) {
         LogFormat::Text => subscriber.with(logs.with_ansi(std::io::stderr().is_terminal())).try_init(),
         LogFormat::Json => subscriber.with(logs.json().flatten_event(true)).try_init(),
     };
+    if not_understood {
+        tracing::warn!(
+            "RUST_LOG is not understood, and `info` is logged: it is a level, or levels of modules"
+        );
+    }
 }
 
 /// Begins counting. Servers of one process share what the first one began.

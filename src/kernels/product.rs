@@ -97,7 +97,7 @@ impl Kernel for Products<'_> {
         assert!(data.len() == channels.div_ceil(LANES) * points * step && tiles <= step);
         assert!(sums.len() == range.len() * blocks * step && filters.len() == blocks * points * channels);
         assert!(range.end <= points);
-        if blocks * step * tiles == 0 {
+        if blocks * step * tiles * channels == 0 {
             return;
         }
         // Groups of even size: a small one leaves registers, and with them time, unused.
@@ -111,7 +111,8 @@ impl Kernel for Products<'_> {
                 let together = (blocks - block).min(S::TOGETHER);
                 let filters = &filters[(block * points + point) * channels..];
                 // With a single group of tiles each filter goes by once anyway.
-                let part = if far || groups > 1 { KEPT / (size_of::<Lanes>() * together) } else { channels };
+                let part =
+                    if far || groups > 1 { KEPT / (size_of::<Lanes>() * S::TOGETHER) } else { channels };
                 for first in (0..channels).step_by(part) {
                     let next = match (first + part < channels, block + together < blocks) {
                         (true, _) => (block * points + point) * channels + first + part,

@@ -325,6 +325,19 @@ fn sums_of_many_channels_go_on_where_they_were() {
     }
 }
 
+/// With so many threads that blocks of outputs are shared out, three to each.
+#[test]
+fn many_threads_change_no_bit_of_a_deep_convolution() {
+    let shape = ConvShape { inputs: vec![256], output: 128, side: 3, stride: 1, dilation: 1 };
+    for way in [Way::Deep4, Way::Deep6] {
+        let [alone, many] = [1, 24].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| on_large_maps(&shape, way, (60, 60)))
+        });
+        assert!(alone.iter().map(|value| value.to_bits()).eq(many.iter().map(|value| value.to_bits())));
+    }
+}
+
 /// A convolution of maps of noise at the best level.
 fn on_large_maps(shape: &ConvShape, way: Way, (height, width): (usize, usize)) -> Vec<f32> {
     let (output, channels) = (shape.output, shape.inputs.iter().sum::<usize>());

@@ -116,8 +116,8 @@ impl Pool for Arc<SharedPool> {
         // Who isn't a session waits as one.
         let who = new.session.clone().unwrap_or_else(SessionId::random);
         let (wanted, state) = self.board.want(who.as_str(), how, spend, &new).await?;
-        // Which weights the workers have is known by looking alone.
-        let weights = known.weights.filter(|_| state.phase == Phase::Ready);
+        // Which weights the workers have is known by looking alone, and may have been learnt meanwhile.
+        let weights = self.state.borrow().weights.clone().filter(|_| state.phase == Phase::Ready);
         self.learn(PoolState { weights, ..state.clone() });
         match wanted {
             Wanted::Known | Wanted::Begun => state.run.or(new.run).ok_or(PoolError::Unavailable),

@@ -325,12 +325,12 @@ impl Pool for Arc<LocalPool> {
         if self.state.borrow().phase == Phase::Warming {
             return Err(PoolError::Warming);
         }
-        let Some(segmenter) = self.segmenter.write().take() else { return Ok(false) };
-        drop(segmenter);
-        self.go_cold(None).await;
         if why == Unload::Request {
             self.state.send_modify(|state| state.weights = None);
         }
+        let Some(segmenter) = self.segmenter.write().take() else { return Ok(false) };
+        drop(segmenter);
+        self.go_cold(None).await;
         tracing::info!(?why, "model unloaded");
         Ok(true)
     }

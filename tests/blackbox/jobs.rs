@@ -153,8 +153,11 @@ async fn new_weights_under_an_old_name_make_new_cutouts() {
     let files = vec![format!("mine={}", path.display()).parse().unwrap()];
     let entry = Registry { files, ..Registry::default() }.entry("mine").unwrap();
     let model = Model { loader: entry.loader(), known: known_to(&entry).unwrap() };
-    let token = |config: &mut Config| config.operator_token = Some("op".into());
-    let app = TestApp::spawn_model(model, None, Arc::default(), token).await;
+    let app = TestApp::spawn_model(model, None, Arc::default(), |config: &mut Config| {
+        config.operator_token = Some("op".into());
+        config.unload_after = Some(Duration::from_millis(500));
+    })
+    .await;
     let cached = async || {
         let made = app.http.post(app.url("/v1/cutouts")).body(photo(1)).send().await.unwrap();
         made.headers()["warmcut-cached"].to_str().unwrap().to_owned()
@@ -168,11 +171,21 @@ async fn new_weights_under_an_old_name_make_new_cutouts() {
     assert_eq!(cached().await, "true", "loaded once more, the weights are the same");
     // The least that one value can change.
     let lowest = weights.len() - 4;
-    weights[lowest] ^= 1;
-    std::fs::write(&path, &weights).unwrap();
-    assert_eq!(unload().await, 200);
-    assert_eq!(cached().await, "false");
-    assert_eq!(cached().await, "true");
+    for idle in [false, true] {
+        if idle {
+            let unloaded = async {
+                while app.get("/health").await.1["model_loaded"] == true {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, unloaded).await.expect("unloaded when idle");
+        }
+        weights[lowest] ^= if idle { 2 } else { 1 };
+        std::fs::write(&path, &weights).unwrap();
+        assert_eq!(unload().await, 200);
+        assert_eq!(cached().await, "false", "idle: {idle}");
+        assert_eq!(cached().await, "true", "idle: {idle}");
+    }
 }
 
 #[tokio::test]

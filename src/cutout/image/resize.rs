@@ -63,10 +63,13 @@ pub(super) fn resized(
     }
     // The crate's code for four values of a pixel is 0.7 MB, so transparency goes as a grey picture of its own.
     let pixels = pixels.as_chunks::<4>().0;
-    let seen: Vec<[u8; 3]> = pixels.iter().map(|[r, g, b, a]| [*r, *g, *b].map(|c| share(c, *a))).collect();
-    let seen = scale(seen.as_flattened(), from, to)?;
-    let grey: Vec<[u8; 3]> = pixels.iter().map(|[.., a]| [*a; 3]).collect();
-    let grey = scale(grey.as_flattened(), from, to)?;
+    // One after the other: they are as large as the photo.
+    let scaled = |of: fn(&[u8; 4]) -> [u8; 3]| {
+        let picture: Vec<[u8; 3]> = pixels.iter().map(of).collect();
+        scale(picture.as_flattened(), from, to)
+    };
+    let seen = scaled(|[r, g, b, a]| [*r, *g, *b].map(|c| share(c, *a)))?;
+    let grey = scaled(|[.., a]| [*a; 3])?;
     let colour = |c: u8, a: u8| match u32::from(a) {
         0 => 0,
         a => ((u32::from(c) * 255 + a / 2) / a).min(255) as u8,

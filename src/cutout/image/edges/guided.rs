@@ -4,8 +4,8 @@
 //! Three things are not as they have them, and each is worth as much as the filter itself (`docs/edges.md`):
 //! - A network's map is softer than the square that it saw. A line from sharp colours to a soft map is too flat, and
 //!   thin things stay faint. So it is fitted on colours made as soft as the map, and applied to the photo's sharp ones.
-//! - What of the colours is finer than that counts as noise, as much as there is of it where the map is sure. A steep
-//!   line would make specks of a lawn's blades.
+//! - What of the colours is finer than that counts as noise, as much as there is of it where the map is sure, and a
+//!   line that it would drive is held back for the map. A steep one would make specks of a lawn's blades.
 //! - Lines hold in the band where the map is not sure. Elsewhere they would find the subject's own pattern in it.
 
 use std::ops::Range;
@@ -31,6 +31,9 @@ const EPSILON: f64 = 3e-5;
 /// How much grain counts: more than once, for of what lies behind the subject and on it, it is the stronger that
 /// shows.
 const GRAIN: f64 = 2.0;
+
+/// How much of what a line tells grain may tell: with a share of one to so many the map has half of a place.
+const DRIVEN: f64 = 8.0;
 
 /// Values this near to 0 and 1 are meant as such.
 const SURE: f32 = 0.02;
@@ -154,8 +157,10 @@ impl Square<'_> {
         let smooth = lines.filtered(rows.clone(), band, &window);
         for y in rows.clone() {
             for x in band.row(y).iter().flat_map(Range::clone) {
-                let (place, share) = (y * side + x, self.doubt(x, y));
-                let [r, g, b, constant] = smooth.at(place).map(|value| value * share);
+                let place = y * side + x;
+                let [line @ .., trust] = smooth.at(place);
+                let share = trust * self.doubt(x, y);
+                let [r, g, b, constant]: [f32; 4] = line.map(|value| value * share);
                 out[place - rows.start * side] = [r, g, b, constant + (1.0 - share) * map[place]];
             }
         }
@@ -204,14 +209,15 @@ fn soft() -> [f32; 5] {
     std::array::from_fn(|n| (-0.5 * (n as f32 / SOFT).powi(2)).exp())
 }
 
-/// The line that fits a window best, from its means and the grain of what is around it.
-fn line(mean: &[f32; 13], grain: [f32; 6]) -> [f32; 4] {
+/// The line that fits a window best, from its means and the grain of what is around it; and how far it is to be
+/// trusted, 0 to 1.
+fn line(mean: &[f32; 13], grain: [f32; 6]) -> [f32; 5] {
     let m: [f64; 13] = mean.map(f64::from);
     let [r, g, b, p] = [m[0], m[1], m[2], m[3]];
     let with_map = [m[4] - r * p, m[5] - g * p, m[6] - b * p];
-    let noise = grain.map(|value| GRAIN * f64::from(value));
+    let grain = grain.map(f64::from);
     let colours = [m[7] - r * r, m[8] - r * g, m[9] - r * b, m[10] - g * g, m[11] - g * b, m[12] - b * b];
-    let [rr, rg, rb, gg, gb, bb] = std::array::from_fn(|n| colours[n] + noise[n]);
+    let [rr, rg, rb, gg, gb, bb] = std::array::from_fn(|n| colours[n] + GRAIN * grain[n]);
     let [rr, gg, bb] = [rr, gg, bb].map(|own| own + EPSILON);
     // The inverse of a symmetric matrix by its cofactors; with what is added to its diagonal it has one.
     let inverse = [
@@ -222,7 +228,13 @@ fn line(mean: &[f32; 13], grain: [f32; 6]) -> [f32; 4] {
     let determinant = rr * inverse[0][0] + rg * inverse[0][1] + rb * inverse[0][2];
     let of = |row: [f64; 3]| row.iter().zip(with_map).map(|(a, b)| a * b).sum::<f64>() / determinant;
     let [x, y, z] = inverse.map(of);
-    [x, y, z, p - x * r - y * g - z * b].map(|value| value as f32)
+    // The variance that a line gives what has these covariances.
+    let told = |[rr, rg, rb, gg, gb, bb]: [f64; 6]| {
+        x * (x * rr + 2.0 * (y * rg + z * rb)) + y * (y * gg + 2.0 * z * gb) + z * z * bb
+    };
+    let (by_colours, by_grain) = (told(colours), told(grain));
+    let trust = by_colours / (by_colours + DRIVEN * by_grain + 1e-9);
+    [x, y, z, p - x * r - y * g - z * b, trust].map(|value| value as f32)
 }
 
 #[cfg(test)]
