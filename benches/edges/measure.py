@@ -31,6 +31,9 @@ UNSURE, AROUND = 0.01, 2
 # A pixel is a speck where its value is so many levels from the median of the nine around it.
 SPECK = 64
 
+# A pixel is a dot where it is so much more opaque than that median: what is seen on white.
+DOT = 24
+
 # Grounds to see a cutout on.
 GROUNDS = numpy.array([[0, 0, 0], [255, 255, 255], [0, 160, 220]], "float32")
 
@@ -153,7 +156,7 @@ def print_row(what, way, alpha, colours, took):
 
 
 def samples(arguments):
-    """Specks in the sample photos with the real network's map; some are whiskers and straps."""
+    """Specks and dots in the sample photos with the real network's map; some are whiskers and straps."""
     import strip
 
     bench = Bench(arguments.bench)
@@ -161,8 +164,11 @@ def samples(arguments):
     for path in sorted(scenes.SAMPLES.glob("*.jpg")):
         photo = numpy.asarray(Image.open(path).convert("RGB"))
         map_ = strip.network(arguments, photo)
-        counts = [specks(bench.cut(photo, map_, mode)[0][..., 3].astype("float32")).sum() for mode in MODES]
-        print(f"| {path.stem} | {' | '.join(map(str, counts))} |", flush=True)
+        cells = []
+        for mode in MODES:
+            alpha = bench.cut(photo, map_, mode)[0][..., 3].astype("float32")
+            cells.append(f"{specks(alpha).sum()}, {(alpha - median_filter(alpha, 3) > DOT).sum()}")
+        print(f"| {path.stem} | {' | '.join(cells)} |", flush=True)
     bench.close()
 
 

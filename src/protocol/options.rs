@@ -297,13 +297,9 @@ impl Options {
             _ => self.quality.unwrap_or(DEFAULT_QUALITY).to_string(),
         };
         let background = background.map_or_else(|| "-".to_owned(), |c| hex_text(&c));
-        let edges = match self.edges_to_make() {
-            // What was made before there was a choice keeps its key.
-            Edges::Off => String::new(),
-            edges => format!(";edges={}", edges.name()),
-        };
+        let edges = self.edges_to_make().name();
         format!(
-            "format={name};channels={};bg_color={background};crop={};size={};quality={quality};model={model}{edges}",
+            "format={name};channels={};bg_color={background};crop={};size={};quality={quality};model={model};edges={edges}",
             if mask { "alpha" } else { "rgba" },
             self.crop,
             if self.size == OutputSize::Preview { "preview" } else { "full" },
@@ -474,10 +470,8 @@ mod tests {
         let texts: std::collections::BTreeSet<_> = different.iter().map(|options| text(options)).collect();
         assert_eq!(texts.len(), different.len());
         assert_ne!(Options::default().canonical("m"), Options::default().canonical("n"));
-        let before = "format=png;channels=rgba;bg_color=-;crop=false;size=full;quality=-;model=u2netp";
-        let off = pairs("edges=off").expect("good options").canonical("u2netp");
-        assert_eq!(off, before);
-        assert_eq!(Options::default().canonical("u2netp"), format!("{before};edges=decontaminate"));
+        let text = "format=png;channels=rgba;bg_color=-;crop=false;size=full;quality=-;model=u2netp;edges=decontaminate";
+        assert_eq!(Options::default().canonical("u2netp"), text);
     }
 
     proptest! {
