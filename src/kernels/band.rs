@@ -79,7 +79,10 @@ impl Band<'_> {
                     self.multiply(level, blocks.clone(), tiles, sums);
                     let step = blocks.len() * self.tiles;
                     for (block, sums) in blocks.zip((0..).step_by(self.tiles).map(|at| &sums[at..])) {
-                        self.transform_sums::<S, T>(block, first..first + tiles, (sums, step), &mut patch);
+                        for tile in 0..tiles {
+                            let place = (block, (0, (first + tile) * T::SIDE), 1);
+                            self.transform_sums::<S, T>(place, (&sums[tile..], step), &mut patch);
+                        }
                     }
                 }
             }
@@ -109,118 +112,71 @@ impl Band<'_> {
         }
     }
 
-    /// Some tiles of a block out of their sums, from the first of them on, with the step from one point to the next.
+    /// A block's tile out of its sums, with the step from one point to the next. It begins at `(y, x)` of the band, and
+    /// its pixels lie `dilation` apart; of those beyond the map there are none.
     ///
     /// # Safety
     /// The caller gives the instructions.
     #[inline(always)]
     pub(crate) unsafe fn transform_sums<S: Simd, T: Transform>(
         &mut self,
-        block: usize,
-        across: Range<usize>,
-        (sums, step): (&[Lanes], usize),
-        patch: &mut [Lanes; MAX_POINTS],
-    ) {
-        let rows = self.out.len() / (self.blocks * self.width);
-        let Epilogue { bias, finish } = self.epilogue;
-        let row = self.blocks * self.width;
-        for (tile, at) in across.enumerate() {
-            let x = at * T::SIDE;
-            let wide = T::SIDE.min(self.width - x);
-            let whole = wide == T::SIDE && rows >= T::SIDE;
-            let sums = &sums[tile..][..(T::POINTS * T::POINTS - 1) * step + 1];
-            let at = block * self.width + x;
-            let last = (T::SIDE - 1) * row + T::SIDE;
-            let (to, line) = if whole {
-                (self.out[at..][..last].as_mut_ptr(), row)
-            } else {
-                if finish.adds {
-                    for (n, to) in patch.chunks_exact_mut(T::SIDE).take(rows.min(T::SIDE)).enumerate() {
-                        to[..wide].copy_from_slice(&self.out[at + n * row..][..wide]);
-                    }
-                }
-                (patch.as_mut_ptr(), T::SIDE)
-            };
-            // Tiles begin at even places, so a half's four are always of one tile.
-            let half_row = self.blocks * self.width.div_ceil(2);
-            let half_at = block * self.width.div_ceil(2) + x / 2;
-            let half = (whole && !self.half.is_empty()).then(|| {
-                let last = (T::SIDE / 2 - 1) * half_row + T::SIDE / 2;
-                (self.half[half_at..][..last].as_mut_ptr().cast(), half_row * LANES)
-            });
-            let output = Output {
-                sums: sums.as_ptr().cast(),
-                step: step * LANES,
-                bias: &bias[block],
-                floor: self.epilogue.floor(),
-                adds: finish.adds,
-                to: to.cast(),
-                row: line * LANES,
-                half,
-                stream: whole && self.stream,
-            };
-            // SAFETY: there is a sum for each point, and `SIDE` rows of `SIDE` pixels to read and to
-            // write, as was just checked; the caller gives the instructions.
-            unsafe { T::output::<S>(output) };
-            if !whole {
-                for (n, from) in patch.chunks_exact(T::SIDE).take(rows.min(T::SIDE)).enumerate() {
-                    self.out[at + n * row..][..wide].copy_from_slice(&from[..wide]);
-                }
-                if !self.half.is_empty() {
-                    for n in 0..rows.min(T::SIDE).div_ceil(2) {
-                        let above = &patch[2 * n * T::SIDE..][..wide];
-                        let below = &patch[(2 * n + 1).min(rows - 1) * T::SIDE..][..wide];
-                        halve_rows(
-                            above,
-                            below,
-                            &mut self.half[half_at + n * half_row..][..wide.div_ceil(2)],
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Band<'_> {
-    /// A tile out of its sums whose pixels lie apart; none of those beyond the map.
-    ///
-    /// # Safety
-    /// The caller gives the instructions.
-    #[inline(always)]
-    pub(crate) unsafe fn transform_apart<S: Simd, T: Transform>(
-        &mut self,
         (block, (y, x), dilation): (usize, (usize, usize), usize),
         (sums, step): (&[Lanes], usize),
         patch: &mut [Lanes; MAX_POINTS],
     ) {
         let (blocks, width) = (self.blocks, self.width);
-        let rows = self.out.len() / (blocks * width);
+        let (row, rows) = (blocks * width, self.out.len() / (blocks * width));
         let Epilogue { bias, finish } = self.epilogue;
-        let lines = (y..rows).step_by(dilation).take(T::SIDE).map(|y| (y * blocks + block) * width);
-        let columns = (x..width).step_by(dilation).take(T::SIDE);
-        if finish.adds {
-            for (line, patch) in lines.clone().zip(patch.chunks_exact_mut(T::SIDE)) {
-                columns.clone().zip(patch).for_each(|(x, patch)| *patch = self.out[line + x]);
+        let whole = dilation == 1 && y + T::SIDE <= rows && x + T::SIDE <= width;
+        // Of a tile that isn't whole; to make them ready takes a division each.
+        let lines = || (y..rows).step_by(dilation).take(T::SIDE).map(|y| y * row + block * width);
+        let columns = || (x..width).step_by(dilation).take(T::SIDE);
+        let (to, line) = if whole {
+            let last = (T::SIDE - 1) * row + T::SIDE;
+            (self.out[y * row + block * width + x..][..last].as_mut_ptr(), row)
+        } else {
+            if finish.adds {
+                for (line, patch) in lines().zip(patch.chunks_exact_mut(T::SIDE)) {
+                    columns().zip(patch).for_each(|(x, patch)| *patch = self.out[line + x]);
+                }
             }
-        }
-        let sums = &sums[..(T::POINTS * T::POINTS - 1) * step + 1];
+            (patch.as_mut_ptr(), T::SIDE)
+        };
+        // Tiles begin at even places, so a half's four are always of one tile.
+        let half_width = width.div_ceil(2);
+        let half_row = blocks * half_width;
+        let half_at = y / 2 * half_row + block * half_width + x / 2;
+        let half = (whole && !self.half.is_empty()).then(|| {
+            let last = (T::SIDE / 2 - 1) * half_row + T::SIDE / 2;
+            (self.half[half_at..][..last].as_mut_ptr().cast(), half_row * LANES)
+        });
         let output = Output {
-            sums: sums.as_ptr().cast(),
+            sums: sums[..(T::POINTS * T::POINTS - 1) * step + 1].as_ptr().cast(),
             step: step * LANES,
             bias: &bias[block],
             floor: self.epilogue.floor(),
             adds: finish.adds,
-            to: patch.as_mut_ptr().cast(),
-            row: T::SIDE * LANES,
-            half: None,
-            stream: false,
+            to: to.cast(),
+            row: line * LANES,
+            half,
+            stream: whole && self.stream,
         };
-        // SAFETY: there is a sum for each point, as was just checked, and the patch has room for any tile; the
-        // caller gives the instructions.
+        // SAFETY: there is a sum for each point, and `SIDE` rows of `SIDE` pixels to read and to
+        // write, as was just checked; the caller gives the instructions.
         unsafe { T::output::<S>(output) };
-        for (line, patch) in lines.zip(patch.chunks_exact(T::SIDE)) {
-            columns.clone().zip(patch).for_each(|(x, patch)| self.out[line + x] = *patch);
+        if whole {
+            return;
+        }
+        for (line, patch) in lines().zip(patch.chunks_exact(T::SIDE)) {
+            columns().zip(patch).for_each(|(x, patch)| self.out[line + x] = *patch);
+        }
+        if !self.half.is_empty() {
+            let (rows, wide) = (T::SIDE.min(rows - y), T::SIDE.min(width - x));
+            for n in 0..rows.div_ceil(2) {
+                let above = &patch[2 * n * T::SIDE..][..wide];
+                let below = &patch[(2 * n + 1).min(rows - 1) * T::SIDE..][..wide];
+                halve_rows(above, below, &mut self.half[half_at + n * half_row..][..wide.div_ceil(2)]);
+            }
         }
     }
 }

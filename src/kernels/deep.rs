@@ -20,8 +20,8 @@ use crate::planes::{Lanes, PlaneMut, Source};
 use crate::product::Products;
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, Level, Simd, dispatch};
-use crate::tile::{FourByFour, MAX_POINTS, SixBySix, Transform};
-use crate::winograd::{Tile, Winograd};
+use crate::tile::{MAX_POINTS, Transform};
+use crate::winograd::Winograd;
 
 /// Data and sums of a slab, in bytes: what a third-level cache holds beside the filters passing by. With filters
 /// of more than that, as much as they are: to read them again costs more than data that go to memory and back.
@@ -61,23 +61,8 @@ impl Tiles {
 }
 
 impl Winograd {
-    pub(crate) fn run_deep(
-        &self,
-        level: Level,
-        inputs: &[Source<'_>],
-        epilogue: &Epilogue<'_>,
-        out: &mut PlaneMut<'_>,
-        halves: &mut [&mut [Lanes]],
-        scratch: &Scratch,
-    ) {
-        match self.tile {
-            Tile::Four => self.slabs::<FourByFour>(level, inputs, epilogue, out, halves, scratch),
-            Tile::Six => self.slabs::<SixBySix>(level, inputs, epilogue, out, halves, scratch),
-        }
-    }
-
     /// `halves` are of bands.
-    fn slabs<T: Transform>(
+    pub(crate) fn run_deep<T: Transform>(
         &self,
         level: Level,
         inputs: &[Source<'_>],
@@ -201,16 +186,10 @@ impl<T: Transform> Kernel for Rows<'_, T> {
             let group = block / together * together;
             let step = together.min(band.blocks - group) * tiles;
             let sums = &sums[group * points * tiles + (block - group) * tiles + first..];
-            // SAFETY: the caller gives the instructions.
-            unsafe {
-                if map.dilation == 1 {
-                    band.transform_sums::<S, T>(block, 0..map.across, (sums, step), &mut patch);
-                } else {
-                    for tile in 0..map.in_band() {
-                        let place = (block, map.corner(tile), map.dilation);
-                        band.transform_apart::<S, T>(place, (&sums[tile..], step), &mut patch);
-                    }
-                }
+            for tile in 0..map.in_band() {
+                let place = (block, map.corner(tile), map.dilation);
+                // SAFETY: the caller gives the instructions.
+                unsafe { band.transform_sums::<S, T>(place, (&sums[tile..], step), &mut patch) };
             }
         }
         S::fence();

@@ -14,6 +14,7 @@ use crate::planes::{LANES, Lanes, PlaneMut, Source};
 use crate::resample::assert_halves;
 use crate::scratch::Scratch;
 use crate::simd::{Level, MOST_TOGETHER, dispatch};
+use crate::tile::{FourByFour, SixBySix};
 use crate::toom::{F4, F6, TAPS};
 
 /// A strip's transformed data, in bytes: with its sums and the filters passing by, what fits into the
@@ -115,7 +116,10 @@ impl Winograd {
         }
         halves.resize_with(out.height.div_ceil(side * self.dilation), Default::default);
         if self.deep {
-            return self.run_deep(level, inputs, epilogue, out, &mut halves, scratch);
+            return match self.tile {
+                Tile::Four => self.run_deep::<FourByFour>(level, inputs, epilogue, out, &mut halves, scratch),
+                Tile::Six => self.run_deep::<SixBySix>(level, inputs, epilogue, out, &mut halves, scratch),
+            };
         }
         let bands = out.data.par_chunks_mut(side * blocks * width);
         bands.zip(halves).enumerate().for_each(|(n, (out, half))| {
