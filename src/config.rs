@@ -280,18 +280,14 @@ impl Config {
             if self.model[..n].iter().any(|other| other.name == file.name) {
                 return Err(ConfigError::ModelTwice(file.name.clone()));
             }
-            let checked = match self.is_used(&file.name) {
-                true => registry.check(&file.name),
-                false => registry.entry(&file.name).map(drop),
-            };
-            match checked {
-                // Nothing needs it now, and nobody is to go without a server for its sake; the log tells of it.
-                Err(error) if !self.is_used(&file.name) && !error.is_of_words() => {}
-                Err(error) => {
-                    let (name, path, reason) = (file.name.clone(), file.path.clone(), error.to_string());
-                    return Err(ConfigError::Model { name, path, reason });
-                }
-                Ok(()) => {}
+            let used = self.is_used(&file.name);
+            let found = if used { registry.check(&file.name) } else { registry.entry(&file.name) };
+            // Where nothing needs it now, nobody is to go without a server for its sake; the log tells of it.
+            if let Err(error) = found
+                && (used || error.is_of_words())
+            {
+                let (name, path, reason) = (file.name.clone(), file.path.clone(), error.to_string());
+                return Err(ConfigError::Model { name, path, reason });
             }
         }
         let asked = [
@@ -320,7 +316,7 @@ impl Config {
     pub fn tell_unused(&self) {
         let registry = self.registry();
         for file in self.model.iter().filter(|file| !self.is_used(&file.name)) {
-            match registry.check(&file.name).and_then(|()| registry.entry(&file.name)) {
+            match registry.check(&file.name) {
                 Ok(entry) => tracing::warn!(
                     model = entry.name,
                     network = entry.network.name(),

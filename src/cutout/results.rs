@@ -90,13 +90,14 @@ impl Cutout {
     }
 }
 
-/// A cutout that these weights made before and that can still be had; where nobody can say so, it is made once more.
+/// A cutout that these weights made before and that can still be had; where nobody can say so, or knows the weights, it
+/// is made once more.
 pub(super) async fn made_before(
     results: &dyn Results,
     work: &CutoutId,
-    weights: &Fingerprint,
+    weights: Option<&Fingerprint>,
 ) -> Option<Arc<Cutout>> {
-    let known = results.get(&made_by(work, weights)).await.ok().flatten()?;
+    let known = results.get(&made_by(work, weights?)).await.ok().flatten()?;
     known.is_there().await.then_some(known)
 }
 

@@ -56,7 +56,7 @@ impl Work {
         let weights = maker.segmenter.fingerprint();
         let run = async {
             // Who took the photo in may not have known these weights; or the same photo was ahead in the queue.
-            if let Some(known) = made_before(self.results.as_ref(), maker.work(&job), &weights).await {
+            if let Some(known) = made_before(self.results.as_ref(), maker.work(&job), Some(&weights)).await {
                 return Ok(Ended::Known(known));
             }
             let segmenter = Arc::clone(&maker.segmenter);

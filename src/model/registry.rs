@@ -116,20 +116,18 @@ impl Registry {
         Ok(Entry { name: name.to_owned(), network, size, source, means })
     }
 
-    /// Whether a model's file is one of its network, by what tells where the tensors are.
+    /// The same with a file that is one of its network, by what tells where the tensors are.
     ///
     /// # Errors
     /// What [`Self::entry`] says, or what is wrong with the file.
-    pub fn check(&self, name: &str) -> Result<(), ModelError> {
+    pub fn check(&self, name: &str) -> Result<Entry, ModelError> {
         let entry = self.entry(name)?;
         // Of a name of its own, an entry is what its file holds.
-        match Network::named(name) {
-            Some(network) => {
-                let fits = network.architecture.fits(&WeightsFile::open(&entry.source)?);
-                fits.map_err(|error| Network::explain(network.name(), &entry.source, error))
-            }
-            None => Ok(()),
+        if let Some(network) = Network::named(name) {
+            let fits = network.architecture.fits(&WeightsFile::open(&entry.source)?);
+            fits.map_err(|error| Network::explain(network.name(), &entry.source, error))?;
         }
+        Ok(entry)
     }
 
     /// Whether a folder has weights of that name.

@@ -427,11 +427,7 @@ impl Intake {
         };
         let here = moved(receiving, UploadStatus::Received, Some(id.clone()), (len, total));
         // Where nobody here knows the weights, whoever has them looks.
-        let known = match &weights {
-            Some(weights) => made_before(self.results.as_ref(), &job.cutout, weights).await,
-            None => None,
-        };
-        match known {
+        match made_before(self.results.as_ref(), &job.cutout, weights.as_ref()).await {
             Some(known) => {
                 let upload = clock::millis(job.received - job.accepted);
                 let timings =

@@ -270,9 +270,8 @@ impl Previews {
 
     async fn try_make(&self, wanted: &Wanted) -> Outcome {
         let Wanted { job, session, photo, options, received, .. } = wanted;
-        if let Some(weights) = self.weights()
-            && let Some(known) = made_before(self.results.as_ref(), &wanted.name, &weights).await
-        {
+        let weights = self.weights();
+        if let Some(known) = made_before(self.results.as_ref(), &wanted.name, weights.as_ref()).await {
             return self.tell(wanted, &known).await;
         }
         let turn = async { (self.model.get().await, self.running.acquire().await) };

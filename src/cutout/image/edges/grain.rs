@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::band::Band;
-use super::guided::{soft_reach, softened};
+use super::guided::{SOFT_REACH, softened};
 
 /// Places a side of the squares that it is told for. Each is told with those around it, so that there are sure places
 /// for an edge: the band is about half as wide as that.
@@ -28,7 +28,7 @@ impl Grain {
         let across = side.div_ceil(CELL);
         // As far as a place looks: into the next square, to its far end.
         let sure = band.wider(2 * CELL - 1).without(&band.wider(1));
-        let sharp = sure.wider(soft_reach());
+        let sharp = sure.wider(SOFT_REACH);
         let mut sums: Vec<Sum> = vec![Default::default(); across * across];
         sums.par_chunks_mut(across).enumerate().for_each(|(n, sums)| {
             let rows = n * CELL..((n + 1) * CELL).min(side);

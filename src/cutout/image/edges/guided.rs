@@ -25,6 +25,9 @@ const RADIUS: usize = 2;
 /// 10 to 90 % in 2 to 4 places, which is 0.8 to 1.6.
 const SOFT: f32 = 1.2;
 
+/// How many places to each side a softened one is made of.
+pub(super) const SOFT_REACH: usize = 4;
+
 /// What a colour's variance must be to count, of values of 0 to 1: a little above the noise of 8 bits.
 const EPSILON: f64 = 3e-5;
 
@@ -72,7 +75,7 @@ impl Guided {
         let pixels = rgb.as_chunks::<3>().0;
         let grain = Grain::of(pixels, side, &band);
         let square = Square { side, map: &map, pixels, band: &band, grain: &grain };
-        let bands = [band.wider(RADIUS), band.wider(2 * RADIUS), band.wider(2 * RADIUS + soft_reach())];
+        let bands = [band.wider(RADIUS), band.wider(2 * RADIUS), band.wider(2 * RADIUS + SOFT_REACH)];
         let mut lines: Vec<[f32; 4]> = map.iter().map(|value| [0.0, 0.0, 0.0, *value]).collect();
         lines.par_chunks_mut(ROWS * side).enumerate().for_each(|(n, out)| {
             square.fit(n * ROWS..((n + 1) * ROWS).min(side), &bands, out);
@@ -185,27 +188,22 @@ fn around(rows: &Range<usize>, by: usize, side: usize) -> Range<usize> {
 }
 
 /// Colours, 0 to 1, of the square's rows where the bands are: sharp ones of more rows in the second band, and those
-/// made as soft as the map in the first, which is narrower by [`soft_reach`].
+/// made as soft as the map in the first, which is narrower by [`SOFT_REACH`].
 pub(super) fn softened(
     pixels: &[[u8; 3]],
     side: usize,
     rows: Range<usize>,
     [band, wider]: [&Band; 2],
 ) -> (Strip<3>, Strip<3>) {
-    let sharp = Strip::made(around(&rows, soft_reach(), side), side, wider, |place| {
+    let sharp = Strip::made(around(&rows, SOFT_REACH, side), side, wider, |place| {
         pixels[place].map(|value| f32::from(value) / 255.0)
     });
     let soft = sharp.filtered(rows, band, &soft());
     (sharp, soft)
 }
 
-/// How many places to each side a softened one is made of.
-pub(super) fn soft_reach() -> usize {
-    soft().len() - 1
-}
-
 /// Weights of a place, of the next, and so on, to soften colours as the network softens its map.
-fn soft() -> [f32; 5] {
+fn soft() -> [f32; SOFT_REACH + 1] {
     std::array::from_fn(|n| (-0.5 * (n as f32 / SOFT).powi(2)).exp())
 }
 
