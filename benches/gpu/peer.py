@@ -20,15 +20,15 @@ TABLES = {
               (7, 128, 16, 64)],
 }
 # The sides of what InSPyReNet sees.
-PYRAMIDS = {"inspyrenet": 1024, "inspyrenet-fast": 384}
+PYRAMIDS = {"inspyrenet": 1024, "inspyrenet-fast": 384, "inspyrenet-res2net50": 384}
 RUNS = 21
 
 
-def pyramid(size):
+def pyramid(name, size):
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden" / "inspyrenet"))
     import make
 
-    net = make.swin_b(size).eval()
+    net = make.untrained(name, size)
     return net, net.forward_inference
 
 
@@ -108,7 +108,7 @@ def main():
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     if args.network in PYRAMIDS:
-        module, network = pyramid(size)
+        module, network = pyramid(args.network, size)
         # Its own `to` moves the kernels that are no parameters too. Some of it computes in f32 whatever its weights
         # are, so half precision is PyTorch's own choice of where.
         module.to(torch.device(args.device))

@@ -27,7 +27,7 @@ def answer(name, path):
     """A map for each line that names a file of RGB8, and the milliseconds it took; parity.py's `Program`."""
     torch.set_num_threads(THREADS)
     size = make.SIZES[name]
-    net = make.swin_b(size).eval()
+    net = make.untrained(name, size)
     net.load_state_dict(torch.load(path, weights_only=True))
     still = make.photo(size)
     for line in sys.stdin:
@@ -48,7 +48,7 @@ def main():
     if sys.argv[3:] == ["--answer"]:
         return answer(name, path)
     if not path.exists():
-        torch.save(make.network(name, make.SIZES[name], None).state_dict(), path)
+        torch.save(make.network(name, make.SIZES[name]).state_dict(), path)
 
 
 if __name__ == "__main__":

@@ -32,11 +32,18 @@ MEAN, MAX = 1e-4, 1e-3
 # Of the peer's time: ONNX Runtime's on a processor with AVX-512, and no more than PyTorch's.
 WANTED = {"ONNX Runtime": 0.4, "PyTorch": 1.0}
 THREADS = 2
-SIZES = {"u2netp": 320, "u2net": 320, "isnet": 1024, "inspyrenet": 1024, "inspyrenet-fast": 384}
+SIZES = {
+    "u2netp": 320,
+    "u2net": 320,
+    "isnet": 1024,
+    "inspyrenet": 1024,
+    "inspyrenet-fast": 384,
+    "inspyrenet-res2net50": 384,
+}
 # Of which there are no real weights (see isnet.py and inspyrenet.py): given noise instead of photos, and serving nothing.
-MADE = {"isnet", "inspyrenet", "inspyrenet-fast"}
+MADE = {"isnet", "inspyrenet", "inspyrenet-fast", "inspyrenet-res2net50"}
 # Runs that don't count, and those that do.
-RUNS = {"inspyrenet": (1, 3), "inspyrenet-fast": (2, 7)}
+RUNS = {"inspyrenet": (1, 3), "inspyrenet-fast": (2, 7), "inspyrenet-res2net50": (2, 7)}
 USUAL_RUNS = (3, 15)
 # Seconds between two runs: a runtime's threads spin for a while after their work, and the next one would
 # pay for it.

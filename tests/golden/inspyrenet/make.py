@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Make the golden values beside this script, or time the reference on this machine.
 
-    python tests/golden/inspyrenet/make.py --res2net Res2Net_v1b.py [--only NETWORK]
+    python tests/golden/inspyrenet/make.py [--res2net Res2Net_v1b.py] [--only NETWORK]
     python tests/golden/inspyrenet/make.py --time inspyrenet-fast --threads 2
 
 Needs: numpy, opencv-python-headless, safetensors, torch, and transparent-background (its code alone:
-`pip install --no-deps`). That package has no Res2Net; its file is lib/backbones/Res2Net_v1b.py of
-github.com/plemeri/InSPyReNet.
+`pip install --no-deps`). That package has no Res2Net. The goldens are by lib/backbones/Res2Net_v1b.py of
+github.com/plemeri/InSPyReNet; without that file it is timm's, which is the same network but for its dilation.
 """
 
 import argparse
@@ -101,16 +101,19 @@ def reference():
     name = "transparent_background.InSPyReNet"
     if name in sys.modules:
         return sys.modules[name]
-    timm, layers = types.ModuleType("timm"), types.ModuleType("timm.layers")
-    layers.DropPath = lambda *_: torch.nn.Identity()
-    layers.to_2tuple = lambda x: x if isinstance(x, tuple) else (x, x)
-    layers.trunc_normal_ = torch.nn.init.trunc_normal_
+    stubs = []
+    if importlib.util.find_spec("timm") is None:
+        timm, layers = types.ModuleType("timm"), types.ModuleType("timm.layers")
+        layers.DropPath = lambda *_: torch.nn.Identity()
+        layers.to_2tuple = lambda x: x if isinstance(x, tuple) else (x, x)
+        layers.trunc_normal_ = torch.nn.init.trunc_normal_
+        stubs += [timm, layers]
     kornia, morphology = types.ModuleType("kornia"), types.ModuleType("kornia.morphology")
     # For the blending of two passes, which nobody deploys.
     morphology.dilation = morphology.erosion = None
     package = types.ModuleType("transparent_background")
     package.__path__ = importlib.util.find_spec("transparent_background").submodule_search_locations
-    for module in (timm, layers, kornia, morphology, package):
+    for module in (*stubs, kornia, morphology, package):
         sys.modules[module.__name__] = module
     return importlib.import_module(name)
 
@@ -120,21 +123,51 @@ def swin_b(size):
     return reference().InSPyReNet_SwinB(depth=64, pretrained=False, threshold=None, base_size=[size, size])
 
 
-def network(name, size, res2net):
+def timms_res2net():
+    """timm's, dilated as InSPyReNet's is: by 2 in the third group, by 4, 8 and 16 in the blocks of the fourth."""
+    from timm.models.res2net import res2net50d
+
+    eye = res2net50d(pretrained=False)
+    del eye.fc
+    for blocks, dilations in ((eye.layer3, [2] * 6), (eye.layer4, [4, 8, 16])):
+        for block, dilation in zip(blocks, dilations, strict=True):
+            for conv in block.convs:
+                conv.dilation = conv.padding = (dilation, dilation)
+
+    def forward(x):
+        seen = [eye.maxpool(eye.act1(eye.bn1(eye.conv1(x))))]
+        for blocks in (eye.layer1, eye.layer2, eye.layer3, eye.layer4):
+            seen.append(blocks(seen[-1]))
+        return seen
+
+    eye.forward = forward
+    return eye
+
+
+def res2net50(path):
+    if path is None:
+        return timms_res2net()
+    spec = importlib.util.spec_from_file_location("res2net", path)
+    backbone = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(backbone)
+    return backbone.res2net50_v1b_26w_4s(pretrained=False)
+
+
+def untrained(name, size, res2net=None):
     module = reference()
     if name.endswith("res2net50"):
-        spec = importlib.util.spec_from_file_location("res2net", res2net)
-        backbone = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(backbone)
-        eye = backbone.res2net50_v1b_26w_4s(pretrained=False)
-        net = module.InSPyReNet(eye, [64, 256, 512, 1024, 2048], 64, [size, size], threshold=None)
+        net = module.InSPyReNet(res2net50(res2net), [64, 256, 512, 1024, 2048], 64, [size, size], threshold=None)
     elif name == "small":
         swin = sys.modules["transparent_background.backbones.SwinTransformer"].SwinTransformer
         eye = swin(embed_dim=64, depths=[2, 2, 2, 2], num_heads=[2, 4, 8, 16], window_size=12)
         net = module.InSPyReNet(eye, [64, 64, 128, 256, 512], 64, [size, size], threshold=None)
     else:
         net = swin_b(size)
-    net.eval()
+    return net.eval()
+
+
+def network(name, size, res2net=None):
+    net = untrained(name, size, res2net)
     state = net.state_dict()
     unused = ("num_batches_tracked", "relative_position_index")
     state = {
@@ -205,7 +238,7 @@ def timed(name, threads, runs, res2net):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--res2net", help="the reference's Res2Net_v1b.py")
+    parser.add_argument("--res2net", help="the reference's Res2Net_v1b.py instead of timm's")
     names = [name for name, *_ in NETWORKS]
     parser.add_argument("--only", metavar="NETWORK", choices=names, help="leave the others as they are")
     parser.add_argument("--time", metavar="NETWORK", choices=names)
