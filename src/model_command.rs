@@ -108,10 +108,10 @@ fn check(asked: &WeightsPath, device: Wanted, say: &mut dyn FnMut(&str)) -> anyh
         say(&format!("{}: {line}", network.name()));
         works |= ready;
     }
-    if let [first, others @ ..] = &fitting[..]
-        && !others.is_empty()
-    {
-        say(&same_tensors(first, others, path));
+    match &fitting[..] {
+        [] => say("it fits no model that is known here"),
+        [_] => {}
+        [first, others @ ..] => say(&same_tensors(first, others, path)),
     }
     Ok(works)
 }

@@ -183,8 +183,7 @@ mod tests {
         let files = ["isnet", "inspyrenet"].map(|name| format!("{name}={weights}").parse().expect("right"));
         let registry = Registry { files: files.to_vec(), device: Wanted::Cpu, ..Registry::default() };
         for name in ["isnet", "inspyrenet"] {
-            let says =
-                format!("u2netp.safetensors holds the weights of u2netp, and the name asks for {name}");
+            let says = format!("u2netp.safetensors holds the weights of u2netp and was taken for {name}'s");
             let at_start = registry.check(name).expect_err("another network").to_string();
             assert!(at_start.starts_with(&says), "{at_start}");
             let loader = registry.entry(name).expect("a file").loader();

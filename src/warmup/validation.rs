@@ -91,7 +91,9 @@ fn sensible(map: &[f32]) -> Result<String, ModelError> {
     if high - low < LEAST_REACH {
         return Err(ModelError::NoAnswer { found: format!("a map of one value, {low:.3}") });
     }
-    Ok(format!("the known photo gave a map from {low:.2} to {high:.2}; of these weights no answer is known"))
+    Ok(format!(
+        "the known photo gave a map from {low:.2} to {high:.2}; no answer is known to compare it with"
+    ))
 }
 
 #[cfg(test)]

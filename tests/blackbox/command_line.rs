@@ -166,7 +166,7 @@ fn a_model_that_cannot_serve_keeps_a_server_from_starting() {
     serve(&["--model", &small, "--model", &small], "twice");
     serve(&["--model", &format!("{small},{small}")], "twice");
     let other = format!("u2net={WEIGHTS}");
-    let says = "u2netp.safetensors holds the weights of u2netp, and the name asks for u2net";
+    let says = "u2netp.safetensors holds the weights of u2netp and was taken for u2net's";
     serve(&["--model", &other, "--default-model", "u2net"], says);
     serve(&["--model", &other, "--preview-model", "u2net"], says);
     for (path, says) in wrong_weights(folder.path()) {
