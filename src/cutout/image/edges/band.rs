@@ -14,16 +14,16 @@ pub(super) struct Band {
 impl Band {
     /// What is neither 0 nor 1, or is next to the other of them; and the places around that.
     pub(super) fn of(map: &[f32], side: usize) -> Self {
-        let alike = |a: usize, b: usize| map[a] == map[b];
-        let unsure = |n: usize| {
-            let (x, y) = (n % side, n / side);
-            map[n] > 0.0 && map[n] < 1.0
-                || x + 1 < side && !alike(n, n + 1)
-                || y + 1 < side && !alike(n, n + side)
-        };
         let rows = (0..side).map(|y| {
+            let row = &map[y * side..][..side];
+            let below = if y + 1 < side { &map[(y + 1) * side..][..side] } else { row };
+            let unsure = |x: usize| {
+                row[x] > 0.0 && row[x] < 1.0
+                    || row[x] != below[x]
+                    || row.get(x + 1).is_some_and(|next| row[x] != *next)
+            };
             let mut spans: Vec<Range<usize>> = Vec::new();
-            for x in (0..side).filter(|x| unsure(y * side + x)) {
+            for x in (0..side).filter(|x| unsure(*x)) {
                 match spans.last_mut() {
                     Some(span) if span.end == x => span.end += 1,
                     _ => spans.push(x..x + 1),
@@ -47,9 +47,21 @@ impl Band {
     /// The same with so many places more on every side.
     pub(super) fn wider(&self, by: usize) -> Self {
         let side = self.rows.len();
+        let words = side.div_ceil(64);
+        // A bit for each place: rows of a ragged band hold dozens of spans, and sorting those of thirty rows takes longer
+        // than what is done with them.
+        let mut across = vec![0; side * words];
+        for (bits, spans) in across.chunks_exact_mut(words.max(1)).zip(&self.rows) {
+            spans.iter().for_each(|span| set(bits, span.start.saturating_sub(by)..(span.end + by).min(side)));
+        }
         let rows = (0..side).map(|y| {
-            let near = self.rows[y.saturating_sub(by)..(y + by + 1).min(side)].iter().flatten();
-            merged(near.map(|span| span.start.saturating_sub(by)..(span.end + by).min(side)).collect())
+            let mut bits = vec![0; words];
+            for near in
+                across[y.saturating_sub(by) * words..(y + by + 1).min(side) * words].chunks_exact(words)
+            {
+                bits.iter_mut().zip(near).for_each(|(bits, near)| *bits |= near);
+            }
+            spans(&bits)
         });
         Self { rows: rows.collect() }
     }
@@ -96,6 +108,35 @@ impl Band {
         });
         merged(columns.collect())
     }
+}
+
+/// Sets some bits.
+fn set(bits: &mut [u64], range: Range<usize>) {
+    for (word, bits) in bits.iter_mut().enumerate().take(range.end.div_ceil(64)).skip(range.start / 64) {
+        let within = |n: usize| n.saturating_sub(word * 64).min(64) as u32;
+        let below = |n: u32| 1_u64.checked_shl(n).map_or(u64::MAX, |bit| bit - 1);
+        *bits |= below(within(range.end)) & !below(within(range.start));
+    }
+}
+
+/// The spans of bits that are set.
+fn spans(bits: &[u64]) -> Vec<Range<usize>> {
+    let mut spans: Vec<Range<usize>> = Vec::new();
+    for (word, bits) in bits.iter().enumerate() {
+        let (mut left, mut at) = (*bits, word * 64);
+        while left != 0 {
+            at += left.trailing_zeros() as usize;
+            left >>= left.trailing_zeros();
+            let len = left.trailing_ones();
+            match spans.last_mut() {
+                Some(last) if last.end == at => last.end += len as usize,
+                _ => spans.push(at..at + len as usize),
+            }
+            left = left.checked_shr(len).unwrap_or(0);
+            at += len as usize;
+        }
+    }
+    spans
 }
 
 /// In order, and those that meet as one.
@@ -147,6 +188,27 @@ mod tests {
         assert_eq!(Band::of(&halves, 8).row(5), [2..5]);
         assert_eq!(Band::of(&halves, 8).wider(2).row(5), [0..7]);
         assert!(Band::of(&[1.0; 64], 8).is_empty(0..8));
+    }
+
+    #[test]
+    fn a_wider_band_is_all_that_is_near_it() {
+        for side in [1_usize, 63, 64, 65, 150] {
+            let there = move |n: usize| (n * n + 7 * n).is_multiple_of(997) || n / side == 2 && n % side > 60;
+            let row = |y: usize| (0..side).filter(move |x| there(y * side + x)).map(|x| x..x + 1).collect();
+            let band = Band { rows: (0..side).map(row).collect() };
+            let within = |band: &Band, x: usize, y: usize| band.row(y).iter().any(|span| span.contains(&x));
+            for by in [0, 1, 2, 17, 70] {
+                let wider = band.wider(by);
+                let near = |n: usize| n.saturating_sub(by)..(n + by + 1).min(side);
+                // Some of the places are enough of so many.
+                for (x, y) in (0..side * side).step_by(side.div_ceil(9)).map(|n| (n % side, n / side)) {
+                    let expected = near(y).any(|y| near(x).any(|x| within(&band, x, y)));
+                    assert_eq!(within(&wider, x, y), expected, "{x}, {y} of {side}, wider by {by}");
+                }
+                let apart = |spans: &[Range<usize>]| spans.windows(2).all(|pair| pair[0].end < pair[1].start);
+                assert!((0..side).all(|y| apart(wider.row(y))), "spans that meet are one");
+            }
+        }
     }
 
     #[test]

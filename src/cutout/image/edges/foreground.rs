@@ -1,9 +1,12 @@
 //! The subject's own colours where it is half transparent: fast multi-level foreground estimation (Germer, Uelwer,
 //! Conrad and Harmeling 2020, <https://arxiv.org/abs/2006.14970>), on the square that the model saw.
 //!
-//! What it finds there is coarse. At the photo's size each pixel then moves the two colours as little as possible so
-//! that they blend to its own. On more places, up to the photo's own pixels, colours came out no better
-//! (`docs/edges.md`): its noise and its texture are taken for the subject's.
+//! What it finds is coarse, and on purpose: the more places there are, up to the photo's own pixels, the more of its
+//! noise and texture is taken for the subject's or for the background's, and the worse the colours come out
+//! (`docs/edges.md`). At the photo's size each pixel then moves the two colours as little as possible so that they
+//! blend to its own.
+
+use wide::f32x4;
 
 use super::band::Band;
 use super::grid::{Grid, GridRow};
@@ -32,12 +35,13 @@ static SHARES: [f32; 256] = {
     }
     shares
 };
-/// Places a side at most: a larger square is halved.
-pub(super) const LARGEST: usize = 512;
+/// Places a side at most: a larger square is halved until it is no larger.
+pub(super) const LARGEST: usize = 128;
 
-/// The subject's colours, and the background's, coarse: red, green and blue of the one and of the other.
+/// The subject's colours, and the background's, coarse: red, green and blue, 0 to 255, of the one and of the other,
+/// each with a zero behind them, so that four values are worked on at once.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Colours(Grid<6>);
+pub(crate) struct Colours(Grid<8>);
 
 /// The photo at one level: red, green, blue, and transparency.
 struct Level {
@@ -64,16 +68,21 @@ impl Colours {
             };
             row.iter().zip(guided.seen(y, row)).map(rgba).collect()
         };
-        let mut levels = vec![Level::shrunk(side, side.div_ceil(side.div_ceil(LARGEST)), rows)];
+        let mut levels = vec![Level::shrunk(side, side.div_ceil(LARGEST).next_power_of_two(), rows)];
         while let Some(last) = levels.last().filter(|level| level.side > 1) {
-            let half = last.side.div_ceil(2);
-            levels.push(Level::shrunk(last.side, half, |y| last.row(y).to_vec()));
+            levels.push(Level::shrunk(last.side, 2, |y| last.row(y).to_vec()));
         }
-        let mut found = Grid::new(1, vec![[0.5; 6]]);
+        let mut found = vec![[0.5; 6]];
+        let mut side = 1;
         for level in levels.iter().rev() {
-            found = Grid::new(level.side, level.solved(&found));
+            found = level.solved(&Grid::new(side, found));
+            side = level.side;
         }
-        Ok(Self(found))
+        let places = found.into_iter().map(|places| {
+            let [r, g, b, u, v, w] = places.map(|value| value * 255.0);
+            [r, g, b, 0.0, u, v, w, 0.0]
+        });
+        Ok(Self(Grid::new(side, places.collect())))
     }
 
     /// Writes the subject's colours of part of row `y` of a photo of this size, beginning with column `left`: its
@@ -100,32 +109,34 @@ impl Colours {
 
 /// The subject's colour of a pixel: millions of calls for a photo.
 #[inline]
-fn clean(row: &GridRow<6>, x: u32, pixel: [u8; 3], alpha: u8) -> [u8; 3] {
+fn clean(row: &GridRow<8>, x: u32, pixel: [u8; 3], alpha: u8) -> [u8; 3] {
     if matches!(alpha, 0 | 255) {
         return pixel;
     }
-    let level = |value: u8| f32::from(value) * (1.0 / 255.0);
-    let (coarse, a) = (row.at(x), level(alpha));
-    let (b, share) = (1.0 - a, SHARES[usize::from(alpha)]);
-    std::array::from_fn(|n| {
-        let missing = level(pixel[n]) - a * coarse[n] - b * coarse[n + 3];
-        ((coarse[n] + share * missing).clamp(0.0, 1.0) * 255.0 + 0.5) as u8
-    })
+    let [front, back] = row.fours(x);
+    let (a, share) = (f32::from(alpha) * (1.0 / 255.0), SHARES[usize::from(alpha)]);
+    let [r, g, b] = pixel.map(f32::from);
+    let missing = f32x4::from([r, g, b, 0.0]) - front * a - back * (1.0 - a);
+    let colour = (front + missing * share).fast_max(f32x4::ZERO).fast_min(f32x4::splat(255.0));
+    let [r, g, b, _] = colour.fast_round_int().to_array().map(|value| value as u8);
+    [r, g, b]
 }
 
 impl Level {
-    /// One of `side` places a side from the rows of one of `from`: means of those that a place covers.
-    fn shrunk(from: usize, side: usize, row: impl Fn(usize) -> Vec<[f32; 4]>) -> Self {
-        let covered = |n: usize| n * from / side..((n + 1) * from).div_ceil(side);
+    /// From the rows of one of `from` places a side: means of `by` by `by` of them. A side that this doesn't divide
+    /// ends in narrower ones.
+    fn shrunk(from: usize, by: usize, row: impl Fn(usize) -> Vec<[f32; 4]>) -> Self {
+        let side = from.div_ceil(by);
         let mut places = Vec::with_capacity(side * side);
         for y in 0..side {
+            let covered = y * by..((y + 1) * by).min(from);
             let mut sums = vec![[0.0_f32; 4]; side];
-            for row in covered(y).map(&row) {
-                for (x, sum) in sums.iter_mut().enumerate() {
-                    row[covered(x)].iter().for_each(|place| (0..4).for_each(|n| sum[n] += place[n]));
+            for row in covered.clone().map(&row) {
+                for (sum, row) in sums.iter_mut().zip(row.chunks(by)) {
+                    row.iter().for_each(|place| (0..4).for_each(|n| sum[n] += place[n]));
                 }
             }
-            let count = |x: usize| (covered(y).len() * covered(x).len()) as f32;
+            let count = |x: usize| (covered.len() * (from - x * by).min(by)) as f32;
             places.extend(sums.iter().enumerate().map(|(x, sum)| sum.map(|value| value / count(x))));
         }
         Self { side, places }
@@ -252,7 +263,7 @@ mod tests {
         let Colours(grid) = Colours::of(&guided, &rgb, 7).expect("fits");
         for y in 0..7 {
             let row = grid.row(y, (7, 7), 0..7);
-            assert!((0..7).all(|x| row.at(x).iter().all(|value| (0.0..=1.0).contains(value))));
+            assert!((0..7).all(|x| row.at(x).iter().all(|value| (0.0..=255.0).contains(value))));
         }
         assert!(Colours::of(&guided, &rgb[1..], 7).is_err());
     }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use wide::f32x4;
+
 /// `side × side` places with `N` values each, row by row.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Grid<const N: usize> {
@@ -58,9 +60,27 @@ impl<const N: usize> GridRow<N> {
     /// The values at one of its columns.
     #[inline]
     pub(super) fn at(&self, x: u32) -> [f32; N] {
+        let (left, right, part) = self.beside(x);
+        mix(left, right, part)
+    }
+
+    /// The same in fours, which is what processors have instructions for.
+    #[inline]
+    pub(super) fn fours<const M: usize>(&self, x: u32) -> [f32x4; M] {
+        let (left, right, part) = self.beside(x);
+        let [left, right] = [left, right].map(|values| values.as_chunks::<4>().0);
+        std::array::from_fn(|n| {
+            let [left, right] = [left, right].map(|values| f32x4::from(values[n]));
+            left + (right - left) * f32x4::splat(part)
+        })
+    }
+
+    /// The places to both sides of one of its columns, and how near the second is.
+    #[inline]
+    fn beside(&self, x: u32) -> (&[f32; N], &[f32; N], f32) {
         let (left, _, part) = between(x, self.scale, self.side);
         let [left, right] = &self.places[left - self.first..].as_chunks::<2>().0[0];
-        mix(left, right, part)
+        (left, right, part)
     }
 }
 
@@ -68,7 +88,7 @@ impl<const N: usize> GridRow<N> {
 #[inline]
 pub(super) fn between(pixel: u32, scale: f32, side: usize) -> (usize, usize, f32) {
     let at = ((pixel as f32 + 0.5) * scale - 0.5).clamp(0.0, (side - 1) as f32);
-    let first = at as usize;
+    let first = at as u32 as usize;
     (first, (first + 1).min(side - 1), at - first as f32)
 }
 
@@ -101,6 +121,16 @@ mod tests {
         for columns in [0..1, 3..40, 69..70, 30..70] {
             let part = grid.row(20, (70, 33), columns.clone());
             columns.for_each(|x| assert_eq!(part.at(x), whole.at(x)));
+        }
+    }
+
+    #[test]
+    fn fours_are_the_same_values() {
+        let grid = Grid::new(5, (0..25).map(|n| std::array::from_fn(|m| (n * n * m % 7) as f32)).collect());
+        let row: GridRow<8> = grid.row(20, (70, 33), 3..40);
+        for x in 3..40 {
+            let [near, far] = row.fours(x).map(f32x4::to_array);
+            assert_eq!([near, far].as_flattened(), row.at(x));
         }
     }
 }

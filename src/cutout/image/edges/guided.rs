@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
+use wide::f32x4;
 
 use super::band::Band;
 use super::grain::Grain;
@@ -95,7 +96,7 @@ impl Guided {
 
     /// Transparency, 0 to 1, of a row of the square that the model saw.
     pub(super) fn seen(&self, y: usize, rgb: &[[u8; 3]]) -> impl Iterator<Item = f32> {
-        self.lines.places(y).iter().zip(rgb).map(|(line, pixel)| applied(line, *pixel) / 255.0)
+        self.lines.places(y).iter().zip(rgb).map(|(line, pixel)| applied(f32x4::from(*line), *pixel) / 255.0)
     }
 
     /// Writes the transparency of part of row `y` of a photo of this size, beginning with column `left`: its RGB8
@@ -112,7 +113,8 @@ impl Guided {
             let row = self.lines.row(y, size, columns.clone());
             let part = (columns.start - left) as usize..(columns.end - left) as usize;
             for ((out, pixel), x) in out[part.clone()].iter_mut().zip(&pixels[part]).zip(columns) {
-                *out = (applied(&row.at(x), *pixel) + 0.5) as u8;
+                let [line] = row.fours(x);
+                *out = (applied(line, *pixel) + 0.5) as u8;
             }
         }
         if done < right {
@@ -123,9 +125,9 @@ impl Guided {
 
 /// What a line says of a colour: 0 to 255.
 #[inline]
-fn applied([r, g, b, constant]: &[f32; 4], pixel: [u8; 3]) -> f32 {
+fn applied(line: f32x4, pixel: [u8; 3]) -> f32 {
     let [red, green, blue] = pixel.map(f32::from);
-    (r * red + g * green + b * blue + 255.0 * constant).clamp(0.0, 255.0)
+    (line * f32x4::from([red, green, blue, 255.0])).reduce_add().clamp(0.0, 255.0)
 }
 
 /// What lines are fitted to.

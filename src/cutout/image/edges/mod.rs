@@ -23,7 +23,7 @@ mod strip;
 /// Where a map is unsure all over: elsewhere most of it is never touched.
 pub(super) fn bytes(side: u64) -> u64 {
     let coarse = side.min(foreground::LARGEST as u64);
-    25 * side * side + 52 * coarse * coarse + 4 * 48 * 157 * side
+    25 * side * side + 92 * coarse * coarse + 4 * 48 * 157 * side
 }
 
 pub(super) use foreground::Colours;
