@@ -101,6 +101,10 @@ fn describe() {
     describe_gauge!("warmcut_jobs_waiting", "Jobs that no worker has claimed");
     describe_gauge!("warmcut_jobs_running", "Jobs that a worker has");
     describe_gauge!("warmcut_model_ready", "1 when a cutout would run now");
+    describe_gauge!(
+        "warmcut_preview_model_ready",
+        "1 when a preview would run now, and the small model could stand in; 0 when it can't be loaded"
+    );
     describe_gauge!("warmcut_workers", "Workers that are wanted, that live, that are ready, by state");
     describe_counter!("warmcut_wakes_total", "Wakes of workers by outcome");
     describe_gauge!("warmcut_budget_left", "What is left of today's budget, by kind");

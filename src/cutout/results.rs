@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Blob, BlobError, Blobs};
 use crate::clock;
+use crate::cutout::image::PIXELS;
 use crate::model::Fingerprint;
 use crate::protocol::options::Options;
 use crate::protocol::{CutoutEvent, CutoutId, Delivery, JobId, PreviewEvent, SessionId, Timings};
@@ -206,15 +207,15 @@ pub fn name(photo: &[u8; 32], options: &Options, model: &str, shop: Option<&str>
     CutoutId::of(&digest.into())
 }
 
-/// The name of a cutout: what was to be made, and the weights and the version of this program that made it. So neither
-/// new weights under an old name nor better edges find what the old ones made.
+/// The name of a cutout: what was to be made, and the weights and the [`PIXELS`] that made it. So neither new weights
+/// under an old name nor better edges find what the old ones made.
 pub fn made_by(work: &CutoutId, weights: &Fingerprint) -> CutoutId {
     let digest = Sha256::new()
         .chain_update(work.as_str().as_bytes())
         .chain_update([0])
         .chain_update(weights.as_str().as_bytes())
         .chain_update([0])
-        .chain_update(env!("CARGO_PKG_VERSION").as_bytes())
+        .chain_update(PIXELS.to_le_bytes())
         .finalize();
     CutoutId::of(&digest.into())
 }

@@ -80,7 +80,7 @@ pub enum ModelError {
     },
     /// A file is another network's.
     #[error(
-        "{origin} holds the weights of {holds} and was taken for {asked}'s; name it {holds}, or by a name of its own, which is looked into at the next start"
+        "{origin} holds the weights of {holds} and was taken for {asked}'s; name it {holds}, or by a name of its own; a name of its own whose file has become another network's needs a restart"
     )]
     OtherNetwork {
         /// Where they were found.

@@ -45,7 +45,10 @@ pub fn peak_bytes(probe: &Probe, options: &Options, size: u32) -> u64 {
         OutputFormat::Jpg | OutputFormat::Auto if options.crop => PIXEL_BYTES_COPIED,
         OutputFormat::Png | OutputFormat::Jpg | OutputFormat::Auto => PIXEL_BYTES,
     };
-    let edges = if options.edges == Edges::Off { 0 } else { edges::bytes(u64::from(size)) };
+    let edges = match options.edges {
+        Edges::Off => 0,
+        Edges::Guided | Edges::Decontaminate => edges::bytes(u64::from(size), rayon::current_num_threads()),
+    };
     let strips = u64::from(size) * (3 * u64::from(probe.width.max(probe.height)) + u64::from(probe.width));
     FIXED_BYTES + strips + edges + pixels * encoding.max(probe.decoding)
 }
@@ -56,6 +59,12 @@ mod tests {
 
     #[test]
     fn a_full_size_webp_costs_most() {
+        // Rows that are in work at once cost too.
+        let four = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("four threads");
+        four.install(full_size_webp_costs_most);
+    }
+
+    fn full_size_webp_costs_most() {
         let format = SourceFormat::Jpeg;
         let probe = Probe { format, width: 4000, height: 3000, animated: false, decoding: 6 };
         let cost = |text: &[(&str, &str)]| {

@@ -36,6 +36,10 @@ mod read_webp;
 mod resize;
 mod see;
 
+/// Raised with every change that makes other pixels of a photo and its map: cutouts are kept by it, so that none from
+/// before is handed out.
+pub const PIXELS: u32 = 1;
+
 pub use compose::{Composed, compose};
 pub use cost::peak_bytes;
 pub use decode::{Photo, decode};

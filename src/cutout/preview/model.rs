@@ -60,6 +60,7 @@ impl SmallModel {
                 Ok(Ok(segmenter)) => {
                     tracing::info!(model = self.name(), "previews can be made");
                     self.state.send_replace(State::Ready(segmenter));
+                    ready(true);
                     return;
                 }
                 Ok(Err(error)) => error.to_string(),
@@ -67,6 +68,7 @@ impl SmallModel {
             };
             tracing::warn!(model = self.name(), error, "no previews can be made");
             self.state.send_replace(State::Failed);
+            ready(false);
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -80,6 +82,10 @@ impl SmallModel {
             State::Loading | State::Failed => None,
         }
     }
+}
+
+fn ready(is: bool) {
+    metrics::gauge!("warmcut_preview_model_ready").set(f64::from(u8::from(is)));
 }
 
 /// Nobody shows a preview of a model that is not what it should be.

@@ -1,5 +1,9 @@
 //! Pictures whose edges were made: what is true of any mask is true of these.
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+use super::super::PIXELS;
 use super::super::fixtures::{self, options};
 use super::*;
 use crate::protocol::options::Edges;
@@ -53,6 +57,19 @@ fn clean_colours_are_others_than_the_photos_in_every_picture_but_the_mask() {
         assert_eq!((guided.width(), guided.height()), (clean.width(), clean.height()), "{text}");
         assert_eq!(rows(guided) == rows(clean), text == "channels=alpha", "{text}");
     }
+}
+
+#[test]
+fn pixels_are_those_of_their_number() {
+    let mut digest = Sha256::new();
+    for edges in [Edges::Off, Edges::Guided, Edges::Decontaminate] {
+        for text in ["", "format=jpg&size=preview"] {
+            digest.update(rows(composed(edges, None, text)));
+        }
+    }
+    let found = HEXLOWER.encode(&digest.finalize()[..8]);
+    let meant = "other pixels that are meant: raise PIXELS, or kept cutouts stay as they were, and put what was found here";
+    assert_eq!((PIXELS, found.as_str()), (1, "f5c79c00ca1f8961"), "{meant}");
 }
 
 #[test]

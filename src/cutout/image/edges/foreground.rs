@@ -22,7 +22,7 @@ const SMALL: (usize, usize) = (32, 10);
 const OTHERS: usize = 2;
 /// How strongly a pixel holds to the coarse colours against its own, where it is all background. The less it is, the
 /// less: a subject that is nearly whole keeps its texture.
-const COARSE: f32 = 1.0;
+const COARSE: f32 = 0.5;
 /// How much of what is missing from a pixel's colour the subject's gets, by its transparency.
 static SHARES: [f32; 256] = {
     let mut shares = [0.0; 256];

@@ -46,7 +46,10 @@ const SURE: f32 = 0.02;
 const DOUBT: f32 = 0.1;
 
 /// Rows that are worked on at once. Those around them that they need are made again.
-const ROWS: usize = 32;
+pub(super) const ROWS: usize = 32;
+
+/// Those around them.
+pub(super) const AROUND: usize = 2 * (2 * RADIUS + SOFT_REACH);
 
 /// Transparency as a line of colour, for each place of a map: what red, green and blue add, and a constant.
 #[derive(Clone, Debug, PartialEq)]

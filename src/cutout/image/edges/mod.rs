@@ -18,12 +18,14 @@ mod guided;
 mod strip;
 
 /// Bytes that edges take at most, of a map of `side` a side: the map, its grain and its lines; colours and the photo
-/// at every level; rows in work on four cores, 157 bytes a place.
+/// at every level; on each of so many threads rows in work and those around them, 157 bytes a place.
 ///
 /// Where a map is unsure all over: elsewhere most of it is never touched.
-pub(super) fn bytes(side: u64) -> u64 {
+pub(super) fn bytes(side: u64, threads: usize) -> u64 {
     let coarse = side.min(foreground::LARGEST as u64);
-    25 * side * side + 92 * coarse * coarse + 4 * 48 * 157 * side
+    let at_once = (threads as u64).min(side.div_ceil(guided::ROWS as u64));
+    let rows = at_once * (guided::ROWS + guided::AROUND) as u64;
+    25 * side * side + 92 * coarse * coarse + rows * 157 * side
 }
 
 pub(super) use foreground::Colours;
