@@ -257,6 +257,13 @@ impl ModelError {
         matches!(self, Self::Unknown { .. } | Self::NoWeights { .. } | Self::Precision { .. })
     }
 
+    /// Whether it is what a file holds, which is the same however often it is read.
+    pub fn is_of_contents(&self) -> bool {
+        use ModelError::{Code, Format, NoNetwork, OtherNetwork};
+        self.is_of_tensors()
+            || matches!(self, Format { .. } | Code { .. } | OtherNetwork { .. } | NoNetwork { .. })
+    }
+
     /// Whether a file's tensors are not those that were looked for.
     pub(super) fn is_of_tensors(&self) -> bool {
         use ModelError::{Convolution, Convolutions, Missing, Shape};

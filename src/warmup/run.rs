@@ -12,7 +12,8 @@ use crate::clock;
 use crate::model::{Loaded, Loader, ModelError, Progress, Segmenter, Stop};
 use crate::protocol::{Stage, StageStatus};
 
-/// A warm-up is tried so often; what fails three times in a row is broken, not unlucky.
+/// A warm-up is tried so often; what fails three times in a row is broken, not unlucky. A file that holds the wrong
+/// thing is so at once, and whoever waits is answered otherwise the sooner.
 const TRIES: u32 = 3;
 /// Before the second try, doubled before each further one, and spread by up to half, so that many
 /// servers with the same trouble don't knock in step.
@@ -56,6 +57,11 @@ enum TryError {
 }
 
 impl TryError {
+    /// Whether the next try would find the same.
+    fn stays(&self) -> bool {
+        matches!(self, Self::Model(error) if error.is_of_contents())
+    }
+
     /// What shoppers are told: what took too long, and nothing of files, tensors and drivers.
     fn told(&self) -> String {
         match self {
@@ -73,7 +79,7 @@ impl Run {
                 Ok(proven) => return Ok(proven),
                 Err((stage, error)) => {
                     tracing::warn!(stage = stage.as_str(), try_number = n, %error, "warm-up failed");
-                    if n == TRIES {
+                    if n == TRIES || error.stays() {
                         reporter.failed(StageStatus::Failed, &error.told()).await;
                         return Err(RunError { reason: error.to_string() });
                     }

@@ -222,6 +222,13 @@ async fn when_both_fail_the_job_does() {
 }
 
 #[tokio::test]
+async fn a_small_model_that_cannot_be_loaded_shows_in_the_metrics() {
+    let small = Script::loads([Act::Fail("no such weights")]);
+    let app = TestApp::spawn_with_previews(Arc::default(), &small, |_| ()).await;
+    until(&app, |metrics| metrics.lines().any(|line| line == "warmcut_preview_model_ready 0")).await;
+}
+
+#[tokio::test]
 async fn a_broken_photo_has_one_problem_and_no_preview() {
     let gate = Gate::default();
     let script = Script::loads([Act::Wait(gate.clone())]);
@@ -229,6 +236,7 @@ async fn a_broken_photo_has_one_problem_and_no_preview() {
     let session = app.open().await;
     let mut channel = app.resume(&session, None).await;
     app.upload(&session, "upload=u1", data("truncated.jpg")).await;
+    until(&app, |metrics| metrics.lines().any(|line| line == "warmcut_preview_model_ready 1")).await;
     let counted = r#"warmcut_previews_total{outcome="skipped"}"#;
     until(&app, |metrics| metrics.lines().any(|line| line.starts_with(counted) && !line.ends_with(" 0")))
         .await;

@@ -12,6 +12,8 @@ const SIZE: usize = 32;
 pub enum Act {
     Succeed,
     Fail(&'static str),
+    /// As a file that is no weights.
+    Unreadable,
     /// With an error of candle's, as a GPU's driver words it.
     Driver(&'static str),
     Panic,
@@ -68,6 +70,10 @@ fn act(acts: &Mutex<VecDeque<Act>>) -> Result<(), ModelError> {
     match next {
         None | Some(Act::Succeed) => Ok(()),
         Some(Act::Fail(reason)) => Err(ModelError::Other(reason.to_owned())),
+        Some(Act::Unreadable) => {
+            let (origin, reason) = ("best.pth".to_owned(), "it is a page".to_owned());
+            Err(ModelError::Format { origin, format: "weights", reason })
+        }
         Some(Act::Driver(name)) => Err(candle_core::Error::Msg(format!("DriverError({name})")).into()),
         Some(Act::Panic) => panic!("as the script says"),
         Some(Act::Wait(gate)) => {

@@ -99,6 +99,17 @@ async fn a_failed_try_is_told_and_the_next_one_may_succeed() {
 }
 
 #[tokio::test]
+async fn what_a_file_holds_is_not_read_again() {
+    let app = TestApp::spawn(Script::loads([Act::Unreadable]), |_| ()).await;
+    let events = app.sse("trigger=hover").await.until(is("problem", "")).await;
+    assert_eq!(events.last().unwrap()["code"], "warmup_failed");
+    assert!(events.iter().all(|event| event["status"] != "retrying"), "{events:#?}");
+    assert_eq!(*app.script.loaded.lock().unwrap(), 1);
+    let (status, warm) = app.post("/warmup", "").await;
+    assert_eq!((status, &warm["status"]), (200, &"ready".into()), "who asks for it has it read anew");
+}
+
+#[tokio::test]
 async fn after_three_tries_it_has_failed_with_the_reason_and_the_next_intent_recovers() {
     let fail = || Act::Fail("no such weights");
     let script = Script::loads([fail(), fail(), fail()]);

@@ -57,6 +57,9 @@ STORIES = {
         # A gateway, whose own model is another matter.
         {f"warmcut_model_ready{{{GATEWAY}}}": "0x60", f"warmcut_jobs_waiting{{{GATEWAY}}}": "1x60"} | _workers(1, 1, 1),
     ),
+    "WarmcutPreviewModelNotReady": (
+        {f"warmcut_preview_model_ready{{{GATEWAY}}}": "0x60"}, {f"warmcut_preview_model_ready{{{GATEWAY}}}": "1x60"},
+    ),
     "WarmcutWarmupsFailing": (
         {'warmcut_warmups_total{outcome="failed"}': "0x10 1 2x60"}, {'warmcut_warmups_total{outcome="ready"}': "0+1x60"},
     ),
