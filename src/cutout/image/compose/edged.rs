@@ -1,9 +1,5 @@
 //! Pictures whose edges were made: what is true of any mask is true of these.
 
-use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
-
-use super::super::PIXELS;
 use super::super::fixtures::{self, options};
 use super::*;
 use crate::protocol::options::Edges;
@@ -59,8 +55,13 @@ fn clean_colours_are_others_than_the_photos_in_every_picture_but_the_mask() {
     }
 }
 
+/// Where it was made: elsewhere four numbers may be added up in another order, and a pixel be rounded otherwise.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[test]
 fn pixels_are_those_of_their_number() {
+    use data_encoding::HEXLOWER;
+    use sha2::{Digest, Sha256};
+
     let mut digest = Sha256::new();
     for edges in [Edges::Off, Edges::Guided, Edges::Decontaminate] {
         for text in ["", "format=jpg&size=preview"] {
@@ -69,7 +70,7 @@ fn pixels_are_those_of_their_number() {
     }
     let found = HEXLOWER.encode(&digest.finalize()[..8]);
     let meant = "other pixels that are meant: raise PIXELS, or kept cutouts stay as they were, and put what was found here";
-    assert_eq!((PIXELS, found.as_str()), (1, "f5c79c00ca1f8961"), "{meant}");
+    assert_eq!((super::super::PIXELS, found.as_str()), (1, "f5c79c00ca1f8961"), "{meant}");
 }
 
 #[test]

@@ -47,11 +47,11 @@ impl Band {
     /// The same with so many places more on every side.
     pub(super) fn wider(&self, by: usize) -> Self {
         let side = self.rows.len();
-        let words = side.div_ceil(64);
+        let words = side.div_ceil(64).max(1);
         // A bit for each place: rows of a ragged band hold dozens of spans, and sorting those of thirty rows takes longer
         // than what is done with them.
         let mut across = vec![0; side * words];
-        for (bits, spans) in across.chunks_exact_mut(words.max(1)).zip(&self.rows) {
+        for (bits, spans) in across.chunks_exact_mut(words).zip(&self.rows) {
             spans.iter().for_each(|span| set(bits, span.start.saturating_sub(by)..(span.end + by).min(side)));
         }
         let rows = (0..side).map(|y| {
