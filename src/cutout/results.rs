@@ -13,9 +13,9 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use super::image::PIXELS;
 use super::{Blob, BlobError, Blobs};
 use crate::clock;
-use crate::cutout::image::PIXELS;
 use crate::model::Fingerprint;
 use crate::protocol::options::Options;
 use crate::protocol::{CutoutEvent, CutoutId, Delivery, JobId, PreviewEvent, SessionId, Timings};

@@ -22,14 +22,9 @@ impl Band {
                     || row[x] != below[x]
                     || row.get(x + 1).is_some_and(|next| row[x] != *next)
             };
-            let mut spans: Vec<Range<usize>> = Vec::new();
-            for x in (0..side).filter(|x| unsure(*x)) {
-                match spans.last_mut() {
-                    Some(span) if span.end == x => span.end += 1,
-                    _ => spans.push(x..x + 1),
-                }
-            }
-            spans
+            let mut bits = vec![0; side.div_ceil(64)];
+            (0..side).filter(|x| unsure(*x)).for_each(|x| bits[x / 64] |= 1 << (x % 64));
+            spans(&bits)
         });
         Self { rows: rows.collect() }.wider(1)
     }
@@ -128,15 +123,13 @@ fn spans(bits: &[u64]) -> Vec<Range<usize>> {
             at += left.trailing_zeros() as usize;
             left >>= left.trailing_zeros();
             let len = left.trailing_ones();
-            match spans.last_mut() {
-                Some(last) if last.end == at => last.end += len as usize,
-                _ => spans.push(at..at + len as usize),
-            }
+            spans.push(at..at + len as usize);
             left = left.checked_shr(len).unwrap_or(0);
             at += len as usize;
         }
     }
-    spans
+    // Those that go on in the next word.
+    merged(spans)
 }
 
 /// In order, and those that meet as one.
